@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address space and pages, and the place where faults are injected.
+ *
+ * Everything the runtime takes from the system goes through here or through
+ * fault_point(), so that a test can make the n-th request fail.
+ */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/attributes.h"
+
+#define PAGE_BYTES 4096u
+
+enum fault_site { FAULT_RESERVE, FAULT_COMMIT, FAULT_ALLOC, FAULT_THREAD };
+
+/* Returns true when this request shall fail.  NULL (the default): none does. */
+typedef bool fault_hook(enum fault_site site);
+void fault_set_hook(fault_hook *hook);
+bool fault_point(enum fault_site site);
+
+/* Address space without memory: inaccessible until committed.  NULL when there is none. */
+void *memory_reserve(size_t bytes, size_t align);
+void memory_unreserve(void *base, size_t bytes);
+
+/* Make whole pages of a reservation usable (zeroed); false when out of memory. */
+NODISCARD bool memory_commit(void *base, size_t bytes);
+
+/* Give the pages' memory back; their contents become zero. */
+void memory_discard(void *base, size_t bytes);
+
+/* Never / preferably backed by huge pages. */
+void memory_no_huge(void *base, size_t bytes);
+void memory_huge(void *base, size_t bytes);
+
+/*
+ * Make pages fault on access, and usable again (contents zero).  Uses
+ * MADV_GUARD_INSTALL, which splits no mapping, where the kernel has it.
+ */
+NODISCARD bool memory_guard(void *base, size_t bytes);
+NODISCARD bool memory_unguard(void *base, size_t bytes);
+
+void *memory_alloc(size_t bytes); /* zeroed; NULL when out of memory */
+void memory_free(void *p);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/panic.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void put(const char *s)
+{
+    ssize_t ignored = write(STDERR_FILENO, s, strlen(s));
+    (void)ignored;
+}
+
+void panic(const char *what)
+{
+    put("vthread: broken invariant: ");
+    put(what);
+    put("\n");
+    abort();
+}
+
+void panic_at(const char *what, const char *file, int line)
+{
+    char digits[12];
+    char *p = digits + sizeof digits - 1;
+
+    *p = '\0';
+    do
+        *--p = (char)('0' + line % 10);
+    while ((line /= 10) > 0);
+    put("vthread: broken invariant: ");
+    put(what);
+    put(" (");
+    put(file);
+    put(":");
+    put(p);
+    put(")\n");
+    abort();
+}
