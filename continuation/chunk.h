@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Chunks: heap memory for frozen frames, in classes that fit them.
+ *
+ * Steps of 16 bytes up to 1 KiB, then sixteen classes to each doubling, so at
+ * most 6 % is lost.  Chunks carry no header: whoever holds one knows its size.
+ * Each carrier has a cache; what it has too much of goes to the shared depot in
+ * batches and comes back from there.  Large ones (above CHUNK_CLASS_MAX) are
+ * mappings of their own, given back at once.
+ *
+ * Thread-safety: a cache has one owner; the depot behind it is shared.
+ */
+#ifndef CONTINUATION_CHUNK_H
+#define CONTINUATION_CHUNK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CHUNK_STEP = 16,
+    CHUNK_MIN = 32,
+    CHUNK_FINE_MAX = 1024,
+    CHUNK_CLASS_MAX = 64 * 1024,
+    CHUNK_FINE_CLASSES = CHUNK_FINE_MAX / CHUNK_STEP,   /* 16, 32 ... 1024 */
+    CHUNK_CLASSES = CHUNK_FINE_CLASSES + 6 * 16,        /* 1024 * 2^6 = 64 KiB */
+    CHUNK_BATCH = 64,
+};
+
+struct chunk_cache {
+    struct chunk_list {
+        struct chunk_free *head;
+        uint32_t count;
+    } lists[CHUNK_CLASSES];
+};
+
+bool chunk_init(void);
+void chunk_fini(void);
+void chunk_cache_flush(struct chunk_cache *cache);
+
+/* NULL when out of memory.  bytes > 0. */
+void *chunk_alloc(struct chunk_cache *cache, uint32_t bytes);
+
+/* bytes: what was asked for when it was allocated. */
+void chunk_free(struct chunk_cache *cache, void *chunk, uint32_t bytes);
+
+/* Bytes that a chunk for so many really takes. */
+uint32_t chunk_usable(uint32_t bytes);
+
+/* Memory taken from the system for chunks so far. */
+size_t chunk_committed_bytes(void);
+
+#endif

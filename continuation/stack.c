@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "continuation/stack.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/futex.h"
+#include "base/memory.h"
+#include "base/panic.h"
+
+enum {
+    TABLE_MAX = 1u << 24,  /* descriptors reserved; a dedicated stack each at most */
+    COLOURS = 16,          /* tops shifted by up to so many cache lines */
+    MEMBERS_PER_STACK = 32, /* shared stacks are opened as members arrive */
+    KEEP_BYTES = 16 * 1024, /* below sp, not worth giving back */
+};
+
+struct stack *stack_table;
+
+static struct {
+    struct lock lock;
+    struct stack_params params;
+    size_t stride;
+    char *arena;       /* default-sized stacks, by (index - 1) * stride */
+    size_t arena_bytes;
+    uint32_t arena_count; /* of those in use so far */
+    uint32_t arena_max;
+    size_t table_bytes;
+    size_t table_committed;
+    uint32_t count;      /* descriptors in use so far, from index 1 */
+    uint32_t sole_count;
+    struct stack *free_sole;
+    struct stack *free_dedicated;
+    struct stack *free_odd; /* descriptors alone, their mapping gone */
+    struct stack **shared;
+    ATOMIC(uint32_t) shared_count;
+    ATOMIC(uint32_t) shared_members;
+} pool;
+
+size_t stack_default_bytes(void)
+{
+    return pool.params.stack_bytes;
+}
+
+uint32_t stack_count(void)
+{
+    uint32_t n;
+
+    lock_acquire(&pool.lock);
+    n = pool.count;
+    lock_release(&pool.lock);
+    return n;
+}
+
+bool stack_init(const struct stack_params *params)
+{
+    size_t pages;
+
+    if (stack_table != NULL)
+        return true;
+    pool.params = *params;
+    pool.params.stack_bytes = (params->stack_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    pages = (pool.params.stack_bytes + STACK_GUARD_BYTES) / PAGE_BYTES + 1;
+    pages |= 1; /* odd */
+    pool.stride = pages * PAGE_BYTES;
+    pool.table_bytes = (size_t)TABLE_MAX * sizeof(struct stack);
+    stack_table = memory_reserve(pool.table_bytes, CACHE_LINE * PAGE_BYTES);
+    pool.shared = memory_alloc(params->shared_max * sizeof *pool.shared);
+    if (stack_table == NULL || (pool.shared == NULL && params->shared_max > 0))
+        goto fail;
+    for (pool.arena_max = 1u << 20; pool.arena_max >= 64; pool.arena_max /= 2) {
+        pool.arena_bytes = pool.stride * pool.arena_max;
+        pool.arena = memory_reserve(pool.arena_bytes, (size_t)2 << 20);
+        if (pool.arena != NULL)
+            return true;
+    }
+fail:
+    stack_fini();
+    return false;
+}
+
+void stack_fini(void)
+{
+    for (uint32_t i = 1; i <= pool.count; i++)
+        if (stack_table[i].base != NULL)
+            munmap(stack_table[i].base, (size_t)(stack_table[i].top - stack_table[i].base));
+    memory_free(pool.shared);
+    memory_unreserve(pool.arena, pool.arena_bytes);
+    memory_unreserve(stack_table, pool.table_bytes);
+    memset(&pool, 0, sizeof pool);
+    stack_table = NULL;
+}
+
+/* A new descriptor; with the lock held. */
+static struct stack *descriptor_new_locked(void)
+{
+    size_t need = (size_t)(pool.count + 2) * sizeof(struct stack);
+
+    if (pool.count + 2 > TABLE_MAX)
+        return NULL;
+    if (need > pool.table_committed) {
+        if (!memory_commit((char *)stack_table + pool.table_committed, CACHE_LINE * PAGE_BYTES))
+            return NULL;
+        pool.table_committed += CACHE_LINE * PAGE_BYTES;
+    }
+    return &stack_table[++pool.count];
+}
+
+/* A new default-sized stack from the arena; with the lock held. */
+static struct stack *arena_new_locked(enum stack_kind kind)
+{
+    struct stack *s;
+    char *base;
+
+    if (pool.arena_count == pool.arena_max)
+        return NULL;
+    base = pool.arena + (size_t)pool.arena_count * pool.stride;
+    if (!memory_commit(base, pool.stride))
+        return NULL;
+    memory_no_huge(base, pool.stride);
+    if (!memory_guard(base, STACK_GUARD_BYTES))
+        return NULL;
+    s = descriptor_new_locked();
+    if (s == NULL)
+        return NULL;
+    s->limit = base + STACK_GUARD_BYTES;
+    s->top = base + pool.stride - (pool.arena_count % COLOURS) * CACHE_LINE;
+    s->kind = (uint8_t)kind;
+    pool.arena_count++;
+    return s;
+}
+
+/* A mapping of its own for an odd size; with the lock held. */
+static struct stack *odd_new_locked(size_t bytes)
+{
+    size_t whole = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + STACK_GUARD_BYTES;
+    struct stack *s = pool.free_odd;
+    char *base;
+
+    if (s != NULL)
+        pool.free_odd = s->next_free;
+    else if ((s = descriptor_new_locked()) == NULL)
+        return NULL;
+    base = fault_point(FAULT_COMMIT)
+               ? MAP_FAILED
+               : mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED || !memory_guard(base, STACK_GUARD_BYTES)) {
+        if (base != MAP_FAILED)
+            munmap(base, whole);
+        s->next_free = pool.free_odd;
+        pool.free_odd = s;
+        return NULL;
+    }
+    memory_no_huge(base, whole);
+    s->base = base;
+    s->limit = base + STACK_GUARD_BYTES;
+    s->top = base + whole;
+    s->kind = STACK_DEDICATED;
+    return s;
+}
+
+struct stack *stack_sole_take(struct stack_cache *cache)
+{
+    struct stack *s = cache->sole;
+
+    if (LIKELY(s != NULL)) {
+        cache->sole = s->next_free;
+        cache->sole_count--;
+        return s;
+    }
+    if (pool.free_sole == NULL && pool.sole_count >= pool.params.sole_max)
+        return NULL; /* unlocked look: at worst a shared stack is used */
+    lock_acquire(&pool.lock);
+    s = pool.free_sole;
+    if (s != NULL)
+        pool.free_sole = s->next_free;
+    else if (pool.sole_count < pool.params.sole_max && (s = arena_new_locked(STACK_SOLE)) != NULL)
+        pool.sole_count++;
+    lock_release(&pool.lock);
+    return s;
+}
+
+struct stack *stack_dedicated_take(struct stack_cache *cache, size_t bytes)
+{
+    struct stack *s = NULL;
+
+    if (bytes != 0 && bytes != pool.params.stack_bytes) {
+        lock_acquire(&pool.lock);
+        s = odd_new_locked(bytes);
+        lock_release(&pool.lock);
+        return s;
+    }
+    s = cache->dedicated;
+    if (s != NULL) {
+        cache->dedicated = s->next_free;
+        cache->dedicated_count--;
+        return s;
+    }
+    lock_acquire(&pool.lock);
+    s = pool.free_dedicated;
+    if (s != NULL)
+        pool.free_dedicated = s->next_free;
+    else
+        s = arena_new_locked(STACK_DEDICATED);
+    lock_release(&pool.lock);
+    return s;
+}
+
+void stack_give_back(struct stack_cache *cache, struct stack *s)
+{
+    struct stack **list = s->kind == STACK_SOLE ? &cache->sole : &cache->dedicated;
+    uint32_t *count = s->kind == STACK_SOLE ? &cache->sole_count : &cache->dedicated_count;
+
+    s->resident = NULL;
+    if (UNLIKELY(s->base != NULL)) {
+        lock_acquire(&pool.lock);
+        munmap(s->base, (size_t)(s->top - s->base));
+        s->base = NULL;
+        s->limit = s->top = NULL;
+        s->next_free = pool.free_odd;
+        pool.free_odd = s;
+        lock_release(&pool.lock);
+        return;
+    }
+    if (LIKELY(*count < STACK_CACHE_MAX)) {
+        s->next_free = *list;
+        *list = s;
+        ++*count;
+        return;
+    }
+    lock_acquire(&pool.lock);
+    list = s->kind == STACK_SOLE ? &pool.free_sole : &pool.free_dedicated;
+    s->next_free = *list;
+    *list = s;
+    lock_release(&pool.lock);
+}
+
+void stack_cache_flush(struct stack_cache *cache)
+{
+    struct stack *lists[] = {cache->sole, cache->dedicated};
+    uint32_t random = cache->random;
+
+    lock_acquire(&pool.lock);
+    for (int i = 0; i < 2; i++) {
+        struct stack **to = i == 0 ? &pool.free_sole : &pool.free_dedicated;
+
+        for (struct stack *s = lists[i], *next; s != NULL; s = next) {
+            next = s->next_free;
+            s->next_free = *to;
+            *to = s;
+        }
+    }
+    lock_release(&pool.lock);
+    *cache = (struct stack_cache){.random = random};
+}
+
+static uint32_t random_below(struct stack_cache *cache, uint32_t n)
+{
+    uint32_t x = cache->random ? cache->random : 2463534242u;
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    cache->random = x;
+    return (uint32_t)(((uint64_t)x * n) >> 32);
+}
+
+/* Open another shared stack when the ones there are have their share of members. */
+static void shared_open(void)
+{
+    lock_acquire(&pool.lock);
+    uint32_t n = atomic_load_relaxed(&pool.shared_count);
+
+    if (n < pool.params.shared_max &&
+        (n < 2 || atomic_load_relaxed(&pool.shared_members) >= n * MEMBERS_PER_STACK)) {
+        struct stack *s = arena_new_locked(STACK_SHARED);
+
+        if (s != NULL) {
+            pool.shared[n] = s;
+            atomic_store_release(&pool.shared_count, n + 1); /* pairs with the acquire in choose */
+        }
+    }
+    lock_release(&pool.lock);
+}
+
+static bool is_free(struct stack *s)
+{
+    return atomic_load_relaxed(&s->word.word) == STACK_FREE; /* a hint */
+}
+
+struct stack *stack_shared_choose(struct stack_cache *cache, const struct stack *not_this)
+{
+    uint32_t members = atomic_fetch_add_relaxed(&pool.shared_members, 1);
+    uint32_t n = atomic_load_acquire(&pool.shared_count);
+    struct stack *best = NULL;
+
+    if (n < pool.params.shared_max && (n < 2 || members >= n * MEMBERS_PER_STACK)) {
+        shared_open();
+        n = atomic_load_acquire(&pool.shared_count);
+    }
+    /* Two random ones; more only while none of those seen is free. */
+    for (int tries = 0; n > 0 && tries < 16 && (tries < 2 || best == NULL || !is_free(best)); tries++) {
+        struct stack *s = pool.shared[random_below(cache, n)];
+
+        if (s == not_this && (n > 1 || best != NULL))
+            continue;
+        if (best == NULL || (is_free(s) && !is_free(best)) ||
+            (is_free(s) == is_free(best) &&
+             atomic_load_relaxed(&s->members) < atomic_load_relaxed(&best->members)))
+            best = s;
+    }
+    if (best == NULL && n > 0)
+        best = pool.shared[pool.shared[0] == not_this && n > 1];
+    if (best == NULL) {
+        atomic_fetch_sub_relaxed(&pool.shared_members, 1);
+        return NULL;
+    }
+    atomic_fetch_add_relaxed(&best->members, 1);
+    return best;
+}
+
+void stack_shared_leave(struct stack *stack)
+{
+    atomic_fetch_sub_relaxed(&stack->members, 1);
+    atomic_fetch_sub_relaxed(&pool.shared_members, 1);
+}
+
+void stack_trim(struct stack *stack, const void *sp)
+{
+    unsigned char touched[64];
+    char *high = (char *)((uintptr_t)sp / PAGE_BYTES * PAGE_BYTES) - KEEP_BYTES;
+
+    if (high <= stack->limit)
+        return;
+    /* Deep calls touch from the top down: one look just below tells. */
+    char *look = high - sizeof touched * PAGE_BYTES;
+
+    if (look < stack->limit)
+        look = stack->limit;
+    if (mincore(look, (size_t)(high - look), touched) != 0)
+        return;
+    for (size_t i = 0; i < (size_t)(high - look) / PAGE_BYTES; i++)
+        if (touched[i] & 1) {
+            memory_discard(stack->limit, (size_t)(high - stack->limit));
+            return;
+        }
+}
+
+struct stack *stack_find(const void *address, bool *ret_in_guard)
+{
+    const char *p = address;
+
+    for (uint32_t i = 1; i <= pool.count; i++) {
+        struct stack *s = &stack_table[i];
+
+        if (p < s->top && p >= s->limit - STACK_GUARD_BYTES) {
+            *ret_in_guard = p < s->limit;
+            return s;
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The switch between a runner (an OS thread on its own stack) and a
+ * continuation (on a stack of the arena).  What an architecture must supply:
+ *
+ *   switch_in    from the runner, inline: save what is live, jump into the
+ *                continuation suspended at `sp`; returns what it passes out.
+ *   switch_out   from the continuation, a function: save the callee-saved
+ *                registers, publish the stack pointer, jump to the runner.
+ *   switch_prepare  build the frames of a continuation that has not run yet.
+ *
+ * A suspended continuation, growing down (drawn for x86-64; the frozen form is
+ * the same bytes in a chunk, see cont.h):
+ *
+ *     top        16-aligned; nothing above belongs to the continuation
+ *     top - 8    return address into switch_start: the same for every
+ *                continuation, hence never frozen
+ *     ...        frames of the body
+ *     sp + 48    where to resume
+ *     sp         rbp rbx r12 r13 r14 r15
+ *
+ * ABI rules relied on.  x86-64 SysV: rbx, rbp, r12-r15, the x87 control word
+ * and mxcsr's control bits survive a call; rsp is 16-aligned before a call; 128
+ * bytes below rsp are a leaf's red zone (nobody is a leaf at a switch).  AAPCS64:
+ * x19-x29, sp, d8-d15 and fpcr survive.  FP control words are the business of the
+ * caller (cont_leave in cont.h), for they almost never change.
+ *
+ * Both sides leave by `pop; jmp`: a `ret` would be predicted to go where the
+ * call came from, which is wrong at every switch.  Shadow stacks cannot follow;
+ * the objects are marked IBT-only, and the runtime refuses to start under one.
+ */
+#ifndef CONTINUATION_SWITCH_H
+#define CONTINUATION_SWITCH_H
+
+#include <stdint.h>
+
+#include "base/attributes.h"
+
+/* One for every runner; the address is passed to switch_out. */
+struct switch_frame {
+    void *runner_sp; /* offset 0: known to the assembly */
+    void *cont_sp;   /* offset 8: where the continuation left off */
+};
+
+/* Runs fn(arg) on the new stack, then finish(what fn returned), which must not return. */
+struct switch_entry {
+    void *(*fn)(void *arg);
+    void *arg;
+    void (*finish)(void *value);
+};
+
+void *switch_out(struct switch_frame *frame, void *value);
+void switch_start(void);
+
+#if defined(__x86_64__)
+
+/* Bytes at the very top that are the same for all and stay in place. */
+#define SWITCH_TOP_BYTES 8
+
+/* The return address in switch_start. */
+extern const char switch_started[] __attribute__((visibility("hidden")));
+
+/* Write the constant bytes again, after the page they are on was lost. */
+static inline void switch_restore_top(char *top)
+{
+    *(const void **)(void *)(top - SWITCH_TOP_BYTES) = switch_started;
+}
+
+static inline void *switch_prepare(char *top, const struct switch_entry *entry)
+{
+    void **sp = (void **)(void *)(top - 7 * sizeof(void *));
+
+    sp[0] = (void *)entry->finish; /* r15 */
+    sp[1] = NULL;                  /* r14 */
+    sp[2] = entry->arg;            /* r13 */
+    sp[3] = (void *)entry->fn;     /* r12 */
+    sp[4] = NULL;                  /* rbx */
+    sp[5] = NULL;                  /* rbp: ends a walk of frame pointers */
+    sp[6] = (void *)switch_start;
+    return sp;
+}
+
+ALWAYS_INLINE void *switch_in(struct switch_frame *frame, void *sp, void *value)
+{
+    register struct switch_frame *f __asm__("rdi") = frame;
+    register void *to __asm__("rsi") = sp;
+    register void *rax __asm__("rax") = value;
+
+    /* A leaf may have put something into the red zone: step over it. */
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"
+                     "pushq %%rbp\n\t"
+                     "pushq %%rbx\n\t"
+                     "leaq 1f(%%rip), %%rcx\n\t"
+                     "pushq %%rcx\n\t"
+                     "movq %%rsp, (%%rdi)\n\t"
+                     "movq %%rsi, %%rsp\n\t"
+                     "popq %%r15\n\t"
+                     "popq %%r14\n\t"
+                     "popq %%r13\n\t"
+                     "popq %%r12\n\t"
+                     "popq %%rbx\n\t"
+                     "popq %%rbp\n\t"
+                     "popq %%rcx\n\t"
+                     "notrack jmpq *%%rcx\n"
+                     "1:\tendbr64\n\t"
+                     "popq %%rbx\n\t"
+                     "popq %%rbp\n\t"
+                     "leaq 128(%%rsp), %%rsp\n\t"
+                     : "+r"(f), "+r"(to), "+r"(rax)
+                     :
+                     : "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory", "xmm0",
+                       "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                       "xmm12", "xmm13", "xmm14", "xmm15");
+    return rax;
+}
+
+/* The control words of the floating point units that a call must preserve. */
+struct switch_fp {
+    uint32_t mxcsr;
+    uint16_t x87;
+};
+
+ALWAYS_INLINE struct switch_fp switch_fp_save(void)
+{
+    struct switch_fp fp;
+
+    __asm__ volatile("stmxcsr %0" : "=m"(fp.mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(fp.x87));
+    return fp;
+}
+
+ALWAYS_INLINE void switch_fp_load(struct switch_fp fp)
+{
+    __asm__ volatile("ldmxcsr %0" : : "m"(fp.mxcsr));
+    __asm__ volatile("fldcw %0" : : "m"(fp.x87));
+}
+
+/* What the ABI gives a new thread; the low six bits of mxcsr are status, not control. */
+#define SWITCH_FP_DEFAULT ((struct switch_fp){0x1f80, 0x037f})
+
+ALWAYS_INLINE int switch_fp_is_default(struct switch_fp fp)
+{
+    return (fp.mxcsr & 0xffc0u) == 0x1f80 && fp.x87 == 0x037f;
+}
+
+#elif defined(__aarch64__)
+
+/* x19..x30, d8..d15: 20 words; lr of the body's caller is in switch_start's frame. */
+#define SWITCH_TOP_BYTES 0
+
+static inline void switch_restore_top(char *top)
+{
+    (void)top;
+}
+
+static inline void *switch_prepare(char *top, const struct switch_entry *entry)
+{
+    void **sp = (void **)(void *)(top - 20 * sizeof(void *));
+
+    for (int i = 0; i < 20; i++)
+        sp[i] = NULL;
+    sp[0] = (void *)entry->fn;     /* x19 */
+    sp[1] = entry->arg;            /* x20 */
+    sp[2] = (void *)entry->finish; /* x21 */
+    sp[11] = (void *)switch_start; /* x30 */
+    return sp;
+}
+
+ALWAYS_INLINE void *switch_in(struct switch_frame *frame, void *sp, void *value)
+{
+    register struct switch_frame *f __asm__("x1") = frame;
+    register void *to __asm__("x2") = sp;
+    register void *x0 __asm__("x0") = value;
+
+    __asm__ volatile("stp x19, x29, [sp, #-32]!\n\t"
+                     "adr x3, 1f\n\t"
+                     "str x3, [sp, #16]\n\t"
+                     "mov x4, sp\n\t"
+                     "str x4, [x1]\n\t"
+                     "mov sp, x2\n\t"
+                     "ldp x19, x20, [sp, #0]\n\t"
+                     "ldp x21, x22, [sp, #16]\n\t"
+                     "ldp x23, x24, [sp, #32]\n\t"
+                     "ldp x25, x26, [sp, #48]\n\t"
+                     "ldp x27, x28, [sp, #64]\n\t"
+                     "ldp x29, x30, [sp, #80]\n\t"
+                     "ldp d8, d9, [sp, #96]\n\t"
+                     "ldp d10, d11, [sp, #112]\n\t"
+                     "ldp d12, d13, [sp, #128]\n\t"
+                     "ldp d14, d15, [sp, #144]\n\t"
+                     "add sp, sp, #160\n\t"
+                     "mov x16, x30\n\t"
+                     "br x16\n"
+                     "1:\thint #36\n\t" /* bti j */
+                     "ldp x19, x29, [sp], #32\n\t"
+                     : "+r"(f), "+r"(to), "+r"(x0)
+                     :
+                     : "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+                       "x17", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "cc", "memory",
+                       "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
+                       "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
+                       "v28", "v29", "v30", "v31");
+    return x0;
+}
+
+struct switch_fp {
+    uint64_t fpcr;
+};
+
+ALWAYS_INLINE struct switch_fp switch_fp_save(void)
+{
+    struct switch_fp fp;
+
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fp.fpcr));
+    return fp;
+}
+
+ALWAYS_INLINE void switch_fp_load(struct switch_fp fp)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(fp.fpcr));
+}
+
+#define SWITCH_FP_DEFAULT ((struct switch_fp){0})
+
+ALWAYS_INLINE int switch_fp_is_default(struct switch_fp fp)
+{
+    return fp.fpcr == 0;
+}
+
+#else
+#error "vthread: no switch for this architecture; see what continuation/switch.h asks for"
+#endif
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* The continuation's half of the switch; continuation/switch.h says what it must do. */
+
+    .text
+
+/* void *switch_out(struct switch_frame *frame, void *value) */
+    .globl switch_out
+    .hidden switch_out
+    .type switch_out, %function
+    .p2align 4
+switch_out:
+    .cfi_startproc
+    hint #34 /* bti c */
+    sub sp, sp, #160
+    .cfi_adjust_cfa_offset 160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    .cfi_rel_offset x19, 0
+    .cfi_rel_offset x20, 8
+    .cfi_rel_offset x21, 16
+    .cfi_rel_offset x22, 24
+    .cfi_rel_offset x23, 32
+    .cfi_rel_offset x24, 40
+    .cfi_rel_offset x25, 48
+    .cfi_rel_offset x26, 56
+    .cfi_rel_offset x27, 64
+    .cfi_rel_offset x28, 72
+    .cfi_rel_offset x29, 80
+    .cfi_rel_offset x30, 88
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    mov x2, sp
+    str x2, [x0, #8]
+    ldr x3, [x0]
+    mov sp, x3
+    mov x0, x1
+    ldr x16, [sp, #16]
+    br x16
+    .cfi_endproc
+    .size switch_out, . - switch_out
+
+/* Entered by switch_in with x19 = fn, x20 = arg, x21 = finish, sp = top. */
+    .globl switch_start
+    .hidden switch_start
+    .type switch_start, %function
+    .p2align 4
+switch_start:
+    .cfi_startproc
+    .cfi_undefined x30
+    hint #36 /* bti j */
+    mov x29, xzr
+    mov x30, xzr
+    mov x0, x20
+    blr x19
+    blr x21
+    brk #1
+    .cfi_endproc
+    .size switch_start, . - switch_start
+
+    .section .note.GNU-stack, "", %progbits
