@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The carrier's loop: take, find, sleep.
+ */
+#include "carrier/carrier.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/panic.h"
+#include "carrier/carrier_internal.h"
+
+enum {
+    LOOK_AROUND_EVERY = 61,      /* tasks between looks at injection, timers and sockets (Go's figure) */
+    POLL_EVERY_NS = 50 * 1000,   /* a busy carrier looks at the sockets no more often */
+    STEAL_MAX = 256,
+    TIMERS_MAX = 128,
+};
+
+_Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+static uint32_t next_random(struct carrier *c)
+{
+    uint32_t x = c->random;
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return c->random = x;
+}
+
+/* ---- making tasks runnable ---- */
+
+void carrier_push_overflow(struct carrier *c, struct task *task)
+{
+    (void)c;
+    pool_inject(task); /* the list goes through the tasks: it needs no memory */
+}
+
+void carrier_push_wake(struct carrier *c)
+{
+    /*
+     * A pair that hand work to and fro is best left on one carrier: a wake across
+     * threads costs more than the work.  So no wake for a single task when the
+     * present one is known to park right after such a push.  The monitor looks
+     * after the case where it does not.
+     */
+    if (c->may_skip_wake && c->pushes == 1 && ring_count(&c->ring) <= 1) {
+        atomic_store_relaxed(&c->wake_skipped, true);
+        return;
+    }
+    pool_wake_one(false);
+}
+
+void carrier_deliver(struct carrier *to, struct task *task)
+{
+    lock_acquire(&to->inbox_lock);
+    task_list_append(&to->inbox, task);
+    atomic_store_relaxed(&to->inbox_count, to->inbox.count);
+    lock_release(&to->inbox_lock);
+    atomic_fence_seq_cst(); /* M2 of idle.h, for this one carrier */
+    carrier_notify(to);
+}
+
+void pool_inject(struct task *task)
+{
+    lock_acquire(&pool.inject_lock);
+    task_list_append(&pool.injected, task);
+    atomic_store_relaxed(&pool.injected_count, pool.injected.count);
+    lock_release(&pool.inject_lock);
+    atomic_fence_seq_cst(); /* M2 of idle.h */
+    if (idle_wants_work(&pool.idle))
+        pool_wake_one(false);
+}
+
+void carrier_notify(struct carrier *c)
+{
+    atomic_exchange_acq_rel(&c->token, 1);
+    atomic_fence_seq_cst(); /* token before leader; sleep_in_poller has the other half */
+    struct poller *poller = atomic_load_acquire(&pool.poller);
+
+    if (poller != NULL && atomic_load_relaxed(&pool.leader) == c)
+        poller->wake(poller);
+    else
+        futex_wake(&c->token, 1);
+}
+
+bool pool_wake_one(bool anyway)
+{
+    struct carrier *leader = atomic_load_relaxed(&pool.leader);
+    struct idler *chosen = idle_choose(&pool.idle, leader != NULL ? &leader->idler : NULL, anyway);
+
+    if (chosen == NULL)
+        return false;
+    atomic_fetch_add_relaxed(&pool.wakes, 1);
+    carrier_notify(container_of(chosen, struct carrier, idler));
+    return true;
+}
+
+/* ---- finding work ---- */
+
+static void push_all(struct carrier *c, struct task_list *list)
+{
+    struct task *task;
+
+    while ((task = task_list_take(list)) != NULL)
+        carrier_push(c, task);
+}
+
+static struct task *take_inbox(struct carrier *c)
+{
+    struct task *task;
+
+    if (LIKELY(atomic_load_relaxed(&c->inbox_count) == 0))
+        return NULL;
+    lock_acquire(&c->inbox_lock);
+    task = task_list_take(&c->inbox);
+    atomic_store_relaxed(&c->inbox_count, c->inbox.count);
+    lock_release(&c->inbox_lock);
+    return task;
+}
+
+/* A fair share of the injected tasks: one to run, the others to the own ring. */
+static struct task *take_injected(struct carrier *c)
+{
+    struct task_list taken;
+    uint32_t count = atomic_load_relaxed(&pool.injected_count);
+    uint32_t share;
+
+    if (LIKELY(count == 0))
+        return NULL;
+    share = count / atomic_load_relaxed(&pool.parallelism) + 1;
+    if (share > STEAL_MAX)
+        share = STEAL_MAX;
+    task_list_init(&taken);
+    lock_acquire(&pool.inject_lock);
+    for (struct task *task; share > 0 && (task = task_list_take(&pool.injected)) != NULL; share--)
+        task_list_append(&taken, task);
+    atomic_store_relaxed(&pool.injected_count, pool.injected.count);
+    lock_release(&pool.inject_lock);
+    struct task *first = task_list_take(&taken);
+
+    push_all(c, &taken);
+    return first;
+}
+
+static void fire_due(struct carrier *c, struct timer_heap *heap, int64_t now_ns)
+{
+    struct timer_entry due[TIMERS_MAX];
+    uint32_t n;
+
+    while ((n = timer_take_due(heap, now_ns, due, TIMERS_MAX)) > 0)
+        for (uint32_t i = 0; i < n; i++) {
+            struct task *task = pool.hooks.timer(due[i].id, due[i].sequence);
+
+            if (task != NULL)
+                carrier_push(c, task);
+        }
+}
+
+/* Fire what is due on any carrier's heap. */
+static void fire_timers(struct carrier *c)
+{
+    uint32_t count = atomic_load_acquire(&pool.count);
+    int64_t now_ns = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct carrier *other = pool_carrier(i);
+        int64_t earliest = atomic_load_relaxed(&other->timers.earliest_ns);
+
+        if (earliest == INT64_MAX)
+            continue;
+        if (now_ns == 0)
+            now_ns = clock_now_ns();
+        if (earliest <= now_ns)
+            fire_due(c, &other->timers, now_ns);
+    }
+}
+
+/* Look at the sockets without waiting, unless somebody is inside. */
+static void poll_now(struct carrier *c)
+{
+    struct poller *poller = atomic_load_acquire(&pool.poller);
+    struct task_list ready;
+
+    if (poller == NULL || atomic_load_relaxed(&pool.leading) != 0 ||
+        atomic_exchange_acquire(&pool.leading, 1) != 0)
+        return;
+    task_list_init(&ready);
+    poller->poll(poller, 0, &ready);
+    atomic_store_release(&pool.leading, 0);
+    push_all(c, &ready);
+}
+
+/* Steal half of somebody's ring.  *ret_contended: a ring was busy, so "nothing" may be wrong. */
+static struct task *steal(struct carrier *c, bool *ret_contended)
+{
+    struct task *taken[STEAL_MAX];
+    uint32_t count = atomic_load_acquire(&pool.count);
+    uint32_t start = count > 1 ? next_random(c) % count : 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct carrier *victim = pool_carrier((start + i) % count);
+        int n;
+
+        if (victim == c)
+            continue;
+        n = ring_steal(&victim->ring, taken, STEAL_MAX);
+        if (n == RING_BUSY)
+            *ret_contended = true;
+        if (n <= 0)
+            continue;
+        atomic_fetch_add_relaxed(&pool.steals, (uint64_t)n);
+        atomic_store_relaxed(&victim->wake_skipped, false);
+        for (int k = 1; k < n; k++)
+            carrier_push(c, taken[k]);
+        return taken[0];
+    }
+    return NULL;
+}
+
+bool carrier_has_work(struct carrier *c)
+{
+    return ring_count(&c->ring) > 0 || atomic_load_relaxed(&c->inbox_count) > 0 ||
+           atomic_load_relaxed(&pool.injected_count) > 0;
+}
+
+uint64_t pool_queued(void)
+{
+    uint32_t count = atomic_load_acquire(&pool.count);
+    uint64_t n = atomic_load_relaxed(&pool.injected_count);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct carrier *c = pool_carrier(i);
+
+        n += ring_count(&c->ring) + atomic_load_relaxed(&c->inbox_count);
+    }
+    return n;
+}
+
+/* ---- sleeping ---- */
+
+/* C3 of idle.h. */
+static bool look_again(struct carrier *c)
+{
+    uint32_t count = atomic_load_acquire(&pool.count);
+
+    if (atomic_load_relaxed(&pool.stopping) || atomic_load_relaxed(&pool.injected_count) > 0 ||
+        atomic_load_relaxed(&c->inbox_count) > 0)
+        return true;
+    for (uint32_t i = 0; i < count; i++)
+        if (ring_count(&pool_carrier(i)->ring) > 0)
+            return true;
+    return false;
+}
+
+static int64_t earliest_of_all(void)
+{
+    uint32_t count = atomic_load_acquire(&pool.count);
+    int64_t earliest = INT64_MAX;
+
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t e = atomic_load_relaxed(&pool_carrier(i)->timers.earliest_ns);
+
+        if (e < earliest)
+            earliest = e;
+    }
+    return earliest;
+}
+
+static void sleep_as_leader(struct carrier *c, struct poller *poller, struct task_list *ready)
+{
+    int64_t deadline = earliest_of_all();
+
+    if (poller == NULL) {
+        futex_wait(&c->token, 0, deadline);
+        return;
+    }
+    atomic_store_relaxed(&pool.leader, c);
+    atomic_fence_seq_cst(); /* leader before token; carrier_notify has the other half */
+    if (atomic_load_relaxed(&c->token) == 0)
+        poller->poll(poller, deadline, ready);
+    atomic_store_relaxed(&pool.leader, NULL);
+}
+
+/* Nothing to do: sleep until there may be.  Returns at any time. */
+static void sleep_idle(struct carrier *c)
+{
+    struct poller *poller = atomic_load_acquire(&pool.poller);
+    struct task_list ready;
+
+    task_list_init(&ready);
+    idle_enter(&pool.idle, &c->idler);
+    if (!look_again(c)) {
+        if (atomic_exchange_acquire(&pool.leading, 1) == 0) {
+            sleep_as_leader(c, poller, &ready);
+            atomic_store_release(&pool.leading, 0);
+        } else {
+            futex_wait(&c->token, 0, atomic_load_relaxed(&c->timers.earliest_ns));
+        }
+    }
+    idle_cancel(&pool.idle, &c->idler);
+    atomic_store_relaxed(&c->token, 0);
+    push_all(c, &ready);
+    monitor_rouse();
+}
+
+/* More carriers than are entitled?  This one becomes a spare until it is needed. */
+static bool retire_if_surplus(struct carrier *c)
+{
+    uint32_t running = atomic_load_relaxed(&pool.running);
+    struct task *task;
+
+    do {
+        if (LIKELY(running <= atomic_load_relaxed(&pool.parallelism)))
+            return false;
+    } while (!atomic_cas_acq_rel(&pool.running, &running, running - 1));
+    if (c->idler.searching)
+        idle_found(&pool.idle, &c->idler);
+    while ((task = ring_take(&c->ring)) != NULL)
+        pool_inject(task);
+    pool_sleep_dormant(c);
+    return true;
+}
+
+static struct task *find(struct carrier *c)
+{
+    for (;;) {
+        bool contended = false;
+        struct task *task;
+
+        if (UNLIKELY(atomic_load_acquire(&pool.stopping)))
+            return NULL;
+        if (UNLIKELY(retire_if_surplus(c)))
+            continue;
+        if ((task = take_inbox(c)) != NULL || (task = take_injected(c)) != NULL)
+            return task;
+        fire_timers(c);
+        if ((task = ring_take(&c->ring)) != NULL || (task = steal(c, &contended)) != NULL)
+            return task;
+        if (contended)
+            sched_yield();
+        else
+            sleep_idle(c);
+    }
+}
+
+/* A searcher has found something: is there more, for another one to be woken? */
+static void found(struct carrier *c)
+{
+    uint32_t count = atomic_load_acquire(&pool.count);
+
+    idle_found(&pool.idle, &c->idler);
+    if (!idle_wants_work(&pool.idle))
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        if (ring_count(&pool_carrier(i)->ring) > 0) {
+            pool_wake_one(false);
+            return;
+        }
+    if (atomic_load_relaxed(&pool.injected_count) > 0)
+        pool_wake_one(false);
+}
+
+/* Every so often, however full the own ring is. */
+static struct task *look_around(struct carrier *c)
+{
+    int64_t now_ns;
+    struct task *task;
+
+    if (UNLIKELY(retire_if_surplus(c)))
+        return NULL;
+    fire_timers(c);
+    if (atomic_load_relaxed(&pool.poller) != NULL) {
+        now_ns = clock_monotonic_ns();
+        if (now_ns - c->last_poll_ns > POLL_EVERY_NS) {
+            c->last_poll_ns = now_ns;
+            poll_now(c);
+        }
+    }
+    if ((task = take_inbox(c)) != NULL)
+        return task;
+    return take_injected(c);
+}
+
+static struct task *next(struct carrier *c)
+{
+    uint32_t tick = atomic_load_relaxed(&c->tick) + 1;
+    struct task *task = NULL;
+
+    atomic_store_relaxed(&c->tick, tick);
+    if (UNLIKELY(tick >= LOOK_AROUND_EVERY)) {
+        atomic_store_relaxed(&c->tick, 0);
+        if (atomic_load_acquire(&pool.stopping))
+            return NULL;
+        task = look_around(c);
+    }
+    if (task == NULL)
+        task = ring_take(&c->ring);
+    if (UNLIKELY(task == NULL)) {
+        atomic_store_relaxed(&c->in_task, false);
+        task = find(c);
+        atomic_store_relaxed(&c->in_task, true);
+    }
+    if (UNLIKELY(c->idler.searching))
+        found(c);
+    return task;
+}
+
+void carrier_loop(struct carrier *c)
+{
+    struct task *task;
+    uint64_t begun = 0;
+
+    while ((task = next(c)) != NULL) {
+        atomic_store_relaxed(&c->begun, ++begun);
+        c->pushes = 0;
+        pool.hooks.run(c, task);
+        if (UNLIKELY(atomic_load_relaxed(&c->wake_skipped)))
+            atomic_store_relaxed(&c->wake_skipped, false);
+        if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
+            carrier_unblock(c);
+    }
+    if (c->idler.searching)
+        idle_found(&pool.idle, &c->idler);
+}

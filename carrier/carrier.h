@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Carriers: the OS threads of the pool, each with a run queue, and the pool.
+ *
+ * After ForkJoinPool in async mode: one FIFO ring for every carrier, an
+ * injection queue for submitters from outside, idle carriers steal half of
+ * somebody's ring.  A carrier without anything sleeps in the poller (one
+ * leader) or on its futex (the others, woken first); see idle.h.
+ *
+ * `running` counts the carriers that are entitled to run tasks, idle ones
+ * included: all but the blocked, the hogged and the dormant.  When it falls
+ * below the parallelism a dormant carrier is woken or a new one created; when it
+ * is above, carriers retire (become dormant) between two tasks.
+ *
+ * Lock order: see HACKING.md.  All locks of this layer are leaves but
+ * pool.lock, under which threads are created.
+ */
+#ifndef CARRIER_CARRIER_H
+#define CARRIER_CARRIER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/atomic.h"
+#include "base/futex.h"
+#include "carrier/idle.h"
+#include "carrier/poller.h"
+#include "carrier/ring.h"
+#include "carrier/task.h"
+#include "carrier/timer.h"
+
+enum { CARRIERS_MAX = 1024 };
+
+enum carrier_state {
+    CARRIER_RUNNING, /* entitled to run tasks */
+    CARRIER_BLOCKED, /* said so: its task is in a blocking section or a pinned wait */
+    CARRIER_HOGGED,  /* the monitor says so: one task has held it for too long */
+    CARRIER_DORMANT, /* a spare, asleep */
+};
+
+struct carrier {
+    struct ring ring;
+
+    /* The carrier's own. */
+    struct idler idler;
+    uint32_t index;
+    uint32_t random;
+    uint32_t pushes;       /* tasks made runnable since the present one was begun */
+    bool may_skip_wake;    /* predictor of the present task: it parks right after one push */
+    int64_t last_poll_ns;
+
+    /* Written by the carrier, read by the monitor; hints. */
+    CACHE_ALIGNED ATOMIC(uint64_t) begun; /* tasks begun */
+    ATOMIC(uint32_t) tick;                /* towards the next look around; the monitor may hasten it */
+    ATOMIC(bool) in_task;
+    ATOMIC(bool) wake_skipped; /* one task waits in the ring that nobody was woken for */
+
+    /* Shared. */
+    CACHE_ALIGNED ATOMIC(uint32_t) token; /* 1: notified */
+    ATOMIC(uint32_t) state;
+    struct timer_heap timers;
+    struct lock inbox_lock;
+    struct task_list inbox;
+    ATOMIC(uint32_t) inbox_count;
+
+    /* The monitor's. */
+    uint64_t seen_begun;
+    int64_t seen_since_ns;
+    int64_t seen_cpu_ns;
+
+    struct carrier *next_dormant; /* under pool.lock */
+    pthread_t thread;
+    pid_t tid;
+};
+
+struct carrier_hooks {
+    size_t carrier_bytes; /* of the structure that begins with a struct carrier */
+    void (*start)(struct carrier *carrier);
+    void (*stop)(struct carrier *carrier);
+    void (*run)(struct carrier *carrier, struct task *task);
+    /* A timer fired; returns the task if it is to be made runnable now, else NULL. */
+    struct task *(*timer)(uint32_t id, uint32_t sequence);
+    /* The carrier has run one task for held_ns while work waits; on the monitor's thread. */
+    void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing);
+};
+
+struct pool_params {
+    uint32_t parallelism;
+    uint32_t max_pool_size;
+    uint32_t min_runnable;
+    bool force_migrate; /* testing: every task is resumed on another carrier than before */
+    const struct carrier_hooks *hooks;
+};
+
+struct pool {
+    struct idle_set idle;
+    ATOMIC(struct poller *) poller;
+    ATOMIC(uint32_t) leading;        /* 1: somebody is the leader */
+    ATOMIC(struct carrier *) leader; /* inside the poller; for notify */
+
+    CACHE_ALIGNED struct lock inject_lock;
+    struct task_list injected;
+    ATOMIC(uint32_t) injected_count;
+
+    CACHE_ALIGNED ATOMIC(uint32_t) running;
+    ATOMIC(uint32_t) parallelism;
+    ATOMIC(bool) stopping;
+    uint32_t max_pool_size;
+    uint32_t min_runnable;
+    bool force_migrate;
+    struct carrier_hooks hooks;
+
+    pthread_mutex_t lock; /* carriers come and go */
+    ATOMIC(uint32_t) count;
+    struct carrier *dormant;
+    ATOMIC(struct carrier *) carriers[CARRIERS_MAX];
+
+    /* The monitor. */
+    pthread_t monitor;
+    bool monitor_started;
+    ATOMIC(uint32_t) monitor_token;
+    ATOMIC(uint32_t) monitor_asleep;
+
+    /* Statistics. */
+    ATOMIC(uint64_t) steals;
+    ATOMIC(uint64_t) wakes;
+    ATOMIC(uint64_t) hogs;
+    ATOMIC(uint32_t) epoch; /* seconds or so in which the monitor was awake */
+};
+
+extern struct pool pool;
+
+/*
+ * The carrier this code runs on; NULL on other threads.
+ *
+ * After a switch the code may be on another OS thread, and compilers keep the
+ * address of a thread-local variable, or its value, across a call.  So it is
+ * read by assembly that the compiler may neither move nor merge.
+ */
+extern _Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+ALWAYS_INLINE struct carrier *carrier_self(void)
+{
+    struct carrier *c;
+
+#if defined(__x86_64__)
+    __asm__ volatile("movq carrier_current@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(c) : : "memory");
+#elif defined(__aarch64__)
+    struct carrier **at;
+
+    __asm__ volatile("adrp %0, :gottprel:carrier_current\n\t"
+                     "ldr %0, [%0, #:gottprel_lo12:carrier_current]\n\t"
+                     "mrs %1, tpidr_el0\n\t"
+                     "ldr %0, [%0, %1]"
+                     : "=&r"(c), "=&r"(at)
+                     :
+                     : "memory");
+#endif
+    return c;
+}
+
+/* Start the pool.  0, EAGAIN (threads) or ENOMEM; nothing is left behind on failure. */
+int pool_start(const struct pool_params *params);
+
+/* Stop: every carrier finishes its present task's turn and ends; joins them all. */
+void pool_stop(void);
+
+void pool_set_parallelism(uint32_t n);
+void pool_set_poller(struct poller *poller);
+
+/* Any thread: make a task runnable. */
+void pool_inject(struct task *task);
+
+/* Carrier: make a task runnable on the own ring. */
+void carrier_push_overflow(struct carrier *c, struct task *task);
+COLD void carrier_push_wake(struct carrier *c);
+
+ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
+{
+    if (UNLIKELY(!ring_push(&c->ring, task)))
+        carrier_push_overflow(c, task);
+    c->pushes++;
+    barrier_light(); /* M2 of idle.h */
+    if (UNLIKELY(idle_wants_work(&pool.idle)))
+        carrier_push_wake(c);
+}
+
+/* To one carrier and no other (sticky tasks, and force_migrate). */
+void carrier_deliver(struct carrier *to, struct task *task);
+
+static inline struct carrier *pool_carrier(uint32_t index)
+{
+    /* acquire: pairs with the release when it was created. */
+    return atomic_load_acquire(&pool.carriers[index]);
+}
+
+struct timer_heap *carrier_heap(uint32_t number);
+
+/*
+ * The present task is about to block the OS thread; another carrier takes over
+ * what this one cannot do meanwhile.  Nothing but carrier_unblock may follow on
+ * this carrier.
+ */
+void carrier_block(struct carrier *c);
+void carrier_unblock(struct carrier *c);
+
+/* Between two tasks: give a timer, a socket or an injected task its turn?  Used by long-running loops. */
+bool carrier_has_work(struct carrier *c);
+
+/* What is waiting to be run anywhere; a hint. */
+uint64_t pool_queued(void);
+
+/* monitor.c */
+int monitor_start(void);
+void monitor_stop(void);
+void monitor_rouse_slow(void);
+static inline void monitor_rouse(void)
+{
+    if (UNLIKELY(atomic_load_relaxed(&pool.monitor_asleep) != 0))
+        monitor_rouse_slow();
+}
+
+/* For the monitor: wake somebody, whoever searches already; false when nobody is idle. */
+bool pool_wake_one(bool anyway);
+void pool_compensate(void);
+void carrier_notify(struct carrier *c);
+
+/* parallelism.c: CPUs this process may use, by affinity mask and cgroup quota. */
+uint32_t parallelism_available(void);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* What carrier.c and pool.c share. */
+#ifndef CARRIER_CARRIER_INTERNAL_H
+#define CARRIER_CARRIER_INTERNAL_H
+
+struct carrier;
+
+/* Runs tasks until the pool stops. */
+void carrier_loop(struct carrier *c);
+
+/* The carrier has given up its place among the running: wait until it gets one again. */
+void pool_sleep_dormant(struct carrier *c);
+
+#endif

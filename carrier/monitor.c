@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The monitor: one OS thread that looks at the carriers every few milliseconds
+ * and rescues work from those that are stuck.
+ *
+ * - A carrier that has run one task for HOG_NS while work waits loses its place
+ *   among the running: a spare takes over, and thieves empty its ring.  Its CPU
+ *   clock tells computing from blocking; for computing carriers at most as many
+ *   spares are added as there is parallelism, for more would only take turns.
+ * - A wake-up that was skipped (carrier_push_wake) and not made good by a park.
+ * - Sockets or due timers that nobody attends to while carriers sleep.
+ *
+ * It sleeps deeply after a second without work, and is roused by the first
+ * carrier that leaves its sleep (the asymmetric pair again: monitor_asleep
+ * against the list of idle carriers).  Samples taken after it was itself held up
+ * are discarded.
+ */
+#include "carrier/carrier.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+enum {
+    TICK_NS = 2 * 1000 * 1000,
+    HOG_NS = 20 * 1000 * 1000,
+    HELD_UP_NS = 5 * TICK_NS,
+    DEEP_AFTER_TICKS = 500,
+    TICKS_PER_EPOCH = 250,
+};
+
+static int64_t thread_cpu_ns(struct carrier *c)
+{
+    struct timespec ts;
+    clockid_t clock;
+
+    if (pthread_getcpuclockid(c->thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+        return 0;
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Is there anything that this carrier keeps from being done? */
+static bool work_waits(struct carrier *c, int64_t now_ns)
+{
+    return carrier_has_work(c) || atomic_load_relaxed(&c->timers.earliest_ns) <= now_ns ||
+           (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
+}
+
+static void rescue(struct carrier *c, int64_t now_ns)
+{
+    int64_t held_ns = now_ns - c->seen_since_ns;
+    bool computing = thread_cpu_ns(c) - c->seen_cpu_ns > held_ns / 2;
+    uint32_t running = CARRIER_RUNNING;
+    uint32_t parallelism = atomic_load_relaxed(&pool.parallelism);
+    uint32_t computing_now = 0;
+
+    for (uint32_t i = 0; computing && i < atomic_load_acquire(&pool.count); i++)
+        computing_now += atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
+    if (computing && computing_now >= parallelism)
+        return;
+    if (!atomic_cas_acq_rel(&c->state, &running, CARRIER_HOGGED))
+        return;
+    atomic_fetch_sub_acq_rel(&pool.running, 1);
+    atomic_fetch_add_relaxed(&pool.hogs, 1);
+    atomic_fence_seq_cst();
+    pool_compensate();
+    pool.hooks.hog(c, held_ns, computing);
+}
+
+static void watch(struct carrier *c, int64_t now_ns)
+{
+    uint64_t begun = atomic_load_relaxed(&c->begun);
+
+    if (!atomic_load_relaxed(&c->in_task) || atomic_load_relaxed(&c->state) != CARRIER_RUNNING ||
+        begun != c->seen_begun) {
+        c->seen_begun = begun;
+        c->seen_since_ns = now_ns;
+        c->seen_cpu_ns = 0;
+        /* A busy carrier with long tasks shall not wait for its 61st one. */
+        atomic_store_relaxed(&c->tick, 60);
+        return;
+    }
+    if (atomic_load_relaxed(&c->wake_skipped)) {
+        atomic_store_relaxed(&c->wake_skipped, false);
+        pool_wake_one(true);
+    }
+    if (c->seen_cpu_ns == 0)
+        c->seen_cpu_ns = thread_cpu_ns(c);
+    if (now_ns - c->seen_since_ns >= HOG_NS && work_waits(c, now_ns))
+        rescue(c, now_ns);
+}
+
+/* Work, sockets or timers that nobody is looking at although somebody sleeps. */
+static void attend(int64_t now_ns)
+{
+    bool unattended = atomic_load_relaxed(&pool.poller) != NULL && atomic_load_relaxed(&pool.leading) == 0;
+
+    if (idle_count(&pool.idle) == 0)
+        return;
+    for (uint32_t i = 0; !unattended && i < atomic_load_acquire(&pool.count); i++)
+        unattended = atomic_load_relaxed(&pool_carrier(i)->timers.earliest_ns) < now_ns - TICK_NS;
+    if (unattended)
+        pool_wake_one(true);
+}
+
+static bool all_idle(void)
+{
+    return idle_count(&pool.idle) >= atomic_load_relaxed(&pool.running);
+}
+
+static void sleep_deeply(void)
+{
+    atomic_store_relaxed(&pool.monitor_asleep, 1);
+    barrier_heavy(); /* pairs with the barrier in idle_cancel's lock and monitor_rouse */
+    if (all_idle())
+        futex_wait(&pool.monitor_token, 0, INT64_MAX);
+    atomic_store_relaxed(&pool.monitor_asleep, 0);
+}
+
+void monitor_rouse_slow(void)
+{
+    atomic_exchange_acq_rel(&pool.monitor_token, 1);
+    futex_wake(&pool.monitor_token, 1);
+}
+
+static void *monitor_main(void *arg)
+{
+    int64_t last_ns = clock_monotonic_ns();
+    uint32_t idle_ticks = 0;
+    uint32_t ticks = 0;
+
+    (void)arg;
+    while (!atomic_load_acquire(&pool.stopping)) {
+        int64_t now_ns;
+
+        futex_wait(&pool.monitor_token, 0, last_ns + TICK_NS);
+        atomic_store_relaxed(&pool.monitor_token, 0);
+        now_ns = clock_monotonic_ns();
+        if (now_ns - last_ns > HELD_UP_NS) {
+            for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+                pool_carrier(i)->seen_since_ns = now_ns;
+        } else {
+            for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+                watch(pool_carrier(i), now_ns);
+            attend(now_ns);
+        }
+        if (++ticks % TICKS_PER_EPOCH == 0)
+            atomic_fetch_add_relaxed(&pool.epoch, 1);
+        idle_ticks = all_idle() ? idle_ticks + 1 : 0;
+        if (idle_ticks > DEEP_AFTER_TICKS && !atomic_load_acquire(&pool.stopping)) {
+            sleep_deeply();
+            idle_ticks = 0;
+        }
+        last_ns = clock_monotonic_ns();
+    }
+    return NULL;
+}
+
+int monitor_start(void)
+{
+    sigset_t all;
+    sigset_t old;
+    int error = fault_point(FAULT_THREAD) ? EAGAIN : 0;
+
+    atomic_store_relaxed(&pool.monitor_token, 0);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (error == 0)
+        error = pthread_create(&pool.monitor, NULL, monitor_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pool.monitor_started = error == 0;
+    if (error == 0)
+        pthread_setname_np(pool.monitor, "vthread-monitor");
+    return error;
+}
+
+void monitor_stop(void)
+{
+    if (!pool.monitor_started)
+        return;
+    atomic_store_release(&pool.stopping, true);
+    monitor_rouse_slow();
+    pthread_join(pool.monitor, NULL);
+    pool.monitor_started = false;
+}

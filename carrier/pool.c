@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool: carriers come, go, block and come back.
+ */
+#include "carrier/carrier.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/panic.h"
+#include "carrier/carrier_internal.h"
+
+enum { SIGNAL_STACK_BYTES = 64 * 1024 };
+
+struct pool pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct timer_heap *carrier_heap(uint32_t number)
+{
+    return &pool_carrier(number)->timers;
+}
+
+/* Asynchronous signals go to the user's threads; the synchronous ones and profilers' come here. */
+static void block_signals(void)
+{
+    sigset_t set;
+
+    sigfillset(&set);
+    sigdelset(&set, SIGSEGV);
+    sigdelset(&set, SIGBUS);
+    sigdelset(&set, SIGFPE);
+    sigdelset(&set, SIGILL);
+    sigdelset(&set, SIGTRAP);
+    sigdelset(&set, SIGSYS);
+    sigdelset(&set, SIGABRT);
+    sigdelset(&set, SIGPROF);
+    sigdelset(&set, SIGPWR);  /* bdwgc stops */
+    sigdelset(&set, SIGXCPU); /* and starts the world with these */
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *carrier_main(void *arg)
+{
+    struct carrier *c = arg;
+    void *signal_stack = memory_alloc(SIGNAL_STACK_BYTES);
+    stack_t altstack = {.ss_sp = signal_stack, .ss_size = SIGNAL_STACK_BYTES};
+    stack_t none = {.ss_flags = SS_DISABLE};
+
+    carrier_current = c;
+    c->tid = (pid_t)syscall(SYS_gettid);
+    if (signal_stack != NULL)
+        sigaltstack(&altstack, NULL);
+    pool.hooks.start(c);
+    carrier_loop(c);
+    pool.hooks.stop(c);
+    carrier_current = NULL;
+    sigaltstack(&none, NULL);
+    memory_free(signal_stack);
+    return NULL;
+}
+
+static int thread_create(struct carrier *c)
+{
+    sigset_t all;
+    sigset_t old;
+    char name[16];
+    int error;
+
+    if (fault_point(FAULT_THREAD))
+        return EAGAIN;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* inherited, so that no signal slips in at birth */
+    block_signals();
+    error = pthread_create(&c->thread, NULL, carrier_main, c);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (error == 0) {
+        snprintf(name, sizeof name, "carrier-%u", c->index);
+        pthread_setname_np(c->thread, name);
+    }
+    return error;
+}
+
+/* With pool.lock. */
+static int carrier_create_locked(void)
+{
+    uint32_t index = atomic_load_relaxed(&pool.count);
+    struct carrier *c;
+    void *p = NULL;
+    int error;
+
+    if (index >= pool.max_pool_size || index >= CARRIERS_MAX)
+        return EAGAIN;
+    if (fault_point(FAULT_ALLOC) || posix_memalign(&p, CACHE_LINE, pool.hooks.carrier_bytes) != 0)
+        return ENOMEM;
+    memset(p, 0, pool.hooks.carrier_bytes);
+    c = p;
+    c->index = index;
+    c->random = (index + 1) * 2654435761u;
+    task_list_init(&c->inbox);
+    timer_heap_init(&c->timers, index);
+    if (!ring_init(&c->ring)) {
+        free(c);
+        return ENOMEM;
+    }
+    /* Published before it runs: other carriers may look at it from now on. */
+    atomic_store_release(&pool.carriers[index], c);
+    atomic_store_release(&pool.count, index + 1);
+    atomic_fetch_add_acq_rel(&pool.running, 1);
+    error = thread_create(c);
+    if (error != 0) {
+        /* It stays as an empty place that the next attempt fills; others may be looking at it. */
+        atomic_fetch_sub_acq_rel(&pool.running, 1);
+        atomic_store_relaxed(&c->state, CARRIER_DORMANT);
+        c->tid = 0;
+        c->next_dormant = pool.dormant;
+        pool.dormant = c;
+    }
+    return error;
+}
+
+/* With pool.lock: one more running carrier, a dormant one if there is. */
+static int activate_locked(void)
+{
+    struct carrier *c = pool.dormant;
+    int error;
+
+    if (c == NULL)
+        return carrier_create_locked();
+    pool.dormant = c->next_dormant;
+    atomic_fetch_add_acq_rel(&pool.running, 1);
+    atomic_store_release(&c->state, CARRIER_RUNNING);
+    if (c->thread == 0) { /* its thread could not be created */
+        error = thread_create(c);
+        if (error != 0) {
+            atomic_fetch_sub_acq_rel(&pool.running, 1);
+            atomic_store_relaxed(&c->state, CARRIER_DORMANT);
+            c->next_dormant = pool.dormant;
+            pool.dormant = c;
+        }
+        return error;
+    }
+    atomic_exchange_acq_rel(&c->token, 1);
+    futex_wake(&c->token, 1);
+    return 0;
+}
+
+/* A spare that sleeps has no inbox: others take what was meant for it. */
+static void forward_inbox(struct carrier *c)
+{
+    struct task_list taken;
+    struct task *task;
+
+    lock_acquire(&c->inbox_lock);
+    taken = c->inbox;
+    if (taken.first == NULL)
+        taken.end = &taken.first;
+    task_list_init(&c->inbox);
+    atomic_store_relaxed(&c->inbox_count, 0);
+    lock_release(&c->inbox_lock);
+    while ((task = task_list_take(&taken)) != NULL)
+        pool_inject(task);
+}
+
+void pool_sleep_dormant(struct carrier *c)
+{
+    pthread_mutex_lock(&pool.lock);
+    if (atomic_load_relaxed(&pool.stopping)) {
+        pthread_mutex_unlock(&pool.lock);
+        return;
+    }
+    atomic_store_relaxed(&c->state, CARRIER_DORMANT);
+    atomic_store_relaxed(&c->token, 0);
+    c->next_dormant = pool.dormant;
+    pool.dormant = c;
+    pthread_mutex_unlock(&pool.lock);
+    forward_inbox(c);
+    while (atomic_load_acquire(&c->state) == CARRIER_DORMANT && !atomic_load_acquire(&pool.stopping)) {
+        futex_wait(&c->token, 0, INT64_MAX);
+        atomic_exchange_acq_rel(&c->token, 0); /* before the look: a later delivery sets it again */
+        forward_inbox(c);
+    }
+}
+
+/* Too few run: wake a sleeper if somebody idles and there is work, else bring in a spare. */
+void pool_compensate(void)
+{
+    if (atomic_load_relaxed(&pool.running) >= atomic_load_relaxed(&pool.parallelism))
+        return;
+    if (idle_count(&pool.idle) > 0) {
+        if (pool_queued() > 0)
+            pool_wake_one(false);
+        return;
+    }
+    pthread_mutex_lock(&pool.lock);
+    if (!atomic_load_relaxed(&pool.stopping) &&
+        atomic_load_relaxed(&pool.running) < atomic_load_relaxed(&pool.parallelism))
+        activate_locked();
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void carrier_block(struct carrier *c)
+{
+    uint32_t running = CARRIER_RUNNING;
+
+    /* Fails when the monitor has called us hogged already: then our place is given away. */
+    if (atomic_cas_acq_rel(&c->state, &running, CARRIER_BLOCKED)) {
+        atomic_fetch_sub_acq_rel(&pool.running, 1);
+        atomic_fence_seq_cst();
+        pool_compensate();
+    }
+}
+
+void carrier_unblock(struct carrier *c)
+{
+    uint32_t state = atomic_load_relaxed(&c->state);
+
+    while (state == CARRIER_BLOCKED || state == CARRIER_HOGGED)
+        if (atomic_cas_acq_rel(&c->state, &state, CARRIER_RUNNING)) {
+            atomic_fetch_add_acq_rel(&pool.running, 1);
+            return;
+        }
+}
+
+void pool_set_poller(struct poller *poller)
+{
+    atomic_store_release(&pool.poller, poller);
+    atomic_fence_seq_cst();
+    /* A leader that sleeps without it must come back for it. */
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+        carrier_notify(pool_carrier(i));
+}
+
+void pool_set_parallelism(uint32_t n)
+{
+    atomic_store_relaxed(&pool.parallelism, n);
+    pthread_mutex_lock(&pool.lock);
+    while (!atomic_load_relaxed(&pool.stopping) && atomic_load_relaxed(&pool.running) < n)
+        if (activate_locked() != 0)
+            break;
+    pthread_mutex_unlock(&pool.lock);
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+        carrier_notify(pool_carrier(i)); /* surplus ones retire */
+}
+
+int pool_start(const struct pool_params *params)
+{
+    int error = 0;
+
+    barrier_init();
+    atomic_store_relaxed(&pool.parallelism, params->parallelism);
+    pool.max_pool_size = params->max_pool_size;
+    pool.min_runnable = params->min_runnable;
+    pool.force_migrate = params->force_migrate;
+    pool.hooks = *params->hooks;
+    task_list_init(&pool.injected);
+    atomic_store_release(&pool.stopping, false);
+    pthread_mutex_lock(&pool.lock);
+    for (uint32_t i = 0; i < params->parallelism && error == 0; i++)
+        error = carrier_create_locked();
+    /* One carrier is enough to go on with. */
+    if (error != 0 && atomic_load_relaxed(&pool.running) > 0)
+        error = 0;
+    pthread_mutex_unlock(&pool.lock);
+    if (error == 0)
+        error = monitor_start();
+    if (error != 0)
+        pool_stop();
+    return error;
+}
+
+void pool_stop(void)
+{
+    struct poller *poller;
+    uint32_t count;
+
+    monitor_stop();
+    pthread_mutex_lock(&pool.lock);
+    atomic_store_release(&pool.stopping, true);
+    atomic_fence_seq_cst();
+    count = atomic_load_relaxed(&pool.count);
+    pthread_mutex_unlock(&pool.lock);
+    for (uint32_t i = 0; i < count; i++) {
+        struct carrier *c = pool_carrier(i);
+
+        carrier_notify(c);
+        futex_wake(&c->token, 1);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (pool_carrier(i)->thread != 0)
+            pthread_join(pool_carrier(i)->thread, NULL);
+    poller = atomic_load_acquire(&pool.poller);
+    if (poller != NULL)
+        poller->close(poller);
+    for (uint32_t i = 0; i < count; i++) {
+        struct carrier *c = pool_carrier(i);
+
+        ring_fini(&c->ring);
+        timer_heap_fini(&c->timers);
+        atomic_store_relaxed(&pool.carriers[i], NULL);
+        free(c);
+    }
+    pool.dormant = NULL;
+    pool.idle = (struct idle_set){0};
+    atomic_store_relaxed(&pool.poller, NULL);
+    atomic_store_relaxed(&pool.leading, 0);
+    atomic_store_relaxed(&pool.leader, NULL);
+    atomic_store_relaxed(&pool.count, 0);
+    atomic_store_relaxed(&pool.running, 0);
+    task_list_init(&pool.injected);
+    atomic_store_relaxed(&pool.injected_count, 0);
+}
