@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Birth: create, create_copy, new, start.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "vthread/mount.h"
+#include "vthread/thread.h"
+
+enum { NAME_MAX_BYTES = 256 };
+
+static bool attr_is_valid(const vthread_attr_t *attr)
+{
+    for (size_t i = 0; i < sizeof attr->reserved / sizeof attr->reserved[0]; i++)
+        if (attr->reserved[i] != 0)
+            return false;
+    return (unsigned)attr->kind <= VTHREAD_KIND_PLATFORM && (unsigned)attr->stack <= VTHREAD_STACK_DEDICATED &&
+           (attr->stack_bytes == 0 || attr->stack == VTHREAD_STACK_DEDICATED || attr->kind == VTHREAD_KIND_PLATFORM) &&
+           attr->stack_bytes <= (size_t)1 << 40 && (attr->name == NULL || strlen(attr->name) < NAME_MAX_BYTES) &&
+           (attr->name_prefix == NULL || strlen(attr->name_prefix) < NAME_MAX_BYTES - 24);
+}
+
+static bool set_name(struct thread_extra *extra, const vthread_attr_t *attr)
+{
+    char buffer[NAME_MAX_BYTES];
+    const char *name = attr->name;
+
+    if (name == NULL && attr->name_prefix != NULL && attr->name_counter != NULL) {
+        uint64_t number = __atomic_fetch_add(attr->name_counter, 1, __ATOMIC_RELAXED);
+
+        snprintf(buffer, sizeof buffer, "%s%llu", attr->name_prefix, (unsigned long long)number);
+        name = buffer;
+    }
+    if (name == NULL)
+        return true;
+    extra->name = memory_alloc(strlen(name) + 1);
+    if (extra->name != NULL)
+        strcpy(extra->name, name);
+    return extra->name != NULL;
+}
+
+/* The part of the attributes that needs an extra. */
+static int apply_attr(struct thread *t, const vthread_attr_t *attr)
+{
+    vthread_stack_t stack = attr->stack == VTHREAD_STACK_DEFAULT ? runtime_default_stack() : attr->stack;
+    struct thread_extra *extra;
+
+    if (attr->kind == VTHREAD_KIND_PLATFORM)
+        t->flags |= THREAD_PLATFORM;
+    else if (stack == VTHREAD_STACK_DEDICATED)
+        t->flags |= THREAD_DEDICATED;
+    if (attr->sticky_carrier)
+        t->flags |= THREAD_STICKY;
+    if (attr->name == NULL && attr->name_prefix == NULL && attr->on_failure == NULL && attr->stack_bytes == 0)
+        return 0;
+    extra = thread_extra_get(t);
+    if (extra == NULL || !set_name(extra, attr))
+        return ENOMEM;
+    extra->on_failure = attr->on_failure;
+    extra->user = attr->user;
+    extra->stack_bytes = attr->stack_bytes;
+    if (extra->name == NULL && attr->name_prefix != NULL) {
+        vthread_attr_t named = *attr;
+        uint64_t id = (uint64_t)(uintptr_t)thread_handle(t);
+
+        named.name_counter = &id;
+        if (!set_name(extra, &named))
+            return ENOMEM;
+    }
+    return 0;
+}
+
+/* A record in state NEW; freed by record_discard if it comes to nothing. */
+static int prepare(struct thread **ret_t, struct record_cache **ret_cache, const vthread_attr_t *attr,
+                   void *(*fn)(void *arg), void *arg)
+{
+    struct processor *p = processor_self();
+    struct record_cache *cache;
+    struct thread *t;
+    uint64_t w;
+    int error;
+
+    if (UNLIKELY(p == NULL) || UNLIKELY(runtime_refuses_threads())) {
+        error = runtime_enter();
+        if (error != 0)
+            return error;
+    }
+    if (UNLIKELY(fn == NULL))
+        return EINVAL;
+    if (UNLIKELY(attr != NULL) && !attr_is_valid(attr))
+        return EINVAL;
+    cache = p != NULL ? &p->records : record_cache_self();
+    t = cache != NULL ? record_alloc(cache) : NULL;
+    if (UNLIKELY(t == NULL))
+        return ENOMEM;
+    struct thread_cold *cold = thread_cold(t);
+
+    *cold = (struct thread_cold){.fn = fn};
+    t->cont.sp = NULL;
+    t->cont.stack = p != NULL && p->current != NULL ? p->current->cont.stack : STACK_INDEX_NONE;
+    t->flags = 0;
+    t->reason = 0;
+    t->predictor = 0;
+    t->carrier = UINT16_MAX;
+    atomic_store_relaxed(&t->slot, arg);
+    w = atomic_load_relaxed(&t->word);
+    atomic_store_relaxed(&t->word, w & (WORD_SEQUENCE_MASK | ~(uint64_t)0 << WORD_GENERATION_SHIFT));
+    if (UNLIKELY(attr != NULL) || UNLIKELY(runtime_default_stack() == VTHREAD_STACK_DEDICATED)) {
+        vthread_attr_t none = {0};
+
+        error = apply_attr(t, attr != NULL ? attr : &none);
+        if (error != 0) {
+            atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
+            thread_extra_free(t);
+            record_free(cache, t);
+            return error;
+        }
+    }
+    *ret_t = t;
+    *ret_cache = cache;
+    return 0;
+}
+
+static void discard(struct thread *t, struct record_cache *cache)
+{
+    atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
+    thread_extra_free(t);
+    record_free(cache, t);
+}
+
+/* A discarded NEW thread, by vthread_detach. */
+void thread_discard(struct thread *t)
+{
+    struct record_cache *cache = record_cache_self();
+
+    thread_extra_free(t);
+    if (cache != NULL)
+        record_free(cache, t);
+}
+
+static void launch(struct thread *t)
+{
+    struct processor *p = processor_self();
+
+    atomic_store_relaxed(&t->phase, VTHREAD_STARTED);
+    if (LIKELY(p != NULL)) {
+        atomic_store_relaxed(&p->created, atomic_load_relaxed(&p->created) + 1);
+        carrier_push(&p->carrier, &t->link.task);
+    } else {
+        runtime_count_created();
+        pool_inject(&t->link.task);
+    }
+}
+
+static int begin(vthread_t *ret_thread, struct thread *t, struct record_cache *cache)
+{
+    uint64_t w = word_with_state(atomic_load_relaxed(&t->word), WORD_ACTIVE);
+    int error;
+
+    if (ret_thread == NULL)
+        w |= WORD_CONSUMED;
+    atomic_store_relaxed(&t->word, w); /* published by the push */
+    vthread_t handle = thread_handle_of(t, w);
+
+    if (UNLIKELY(t->flags & THREAD_PLATFORM)) {
+        runtime_count_created();
+        error = platform_create(t);
+        if (error != 0) {
+            discard(t, cache);
+            return error;
+        }
+    } else {
+        launch(t);
+    }
+    if (ret_thread != NULL)
+        *ret_thread = handle;
+    return 0;
+}
+
+int vthread_create(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
+{
+    struct record_cache *cache;
+    struct thread *t;
+    int error;
+
+    if (UNLIKELY(stack_is_private(arg)))
+        return stack_refuse_private("vthread_create", "the argument", arg);
+    error = prepare(&t, &cache, attr, fn, arg);
+    return LIKELY(error == 0) ? begin(ret_thread, t, cache) : error;
+}
+
+int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), const void *ptr,
+                        size_t size)
+{
+    struct record_cache *cache;
+    struct thread *t;
+    struct thread_extra *extra;
+    int error;
+
+    if (ptr == NULL && size > 0)
+        return EINVAL;
+    error = prepare(&t, &cache, attr, fn, NULL);
+    if (error != 0)
+        return error;
+    extra = thread_extra_get(t);
+    if (extra == NULL || (extra->copy = memory_alloc(size > 0 ? size : 1)) == NULL) {
+        discard(t, cache);
+        return ENOMEM;
+    }
+    if (size > 0)
+        memcpy(extra->copy, ptr, size);
+    atomic_store_relaxed(&t->slot, extra->copy);
+    return begin(ret_thread, t, cache);
+}
+
+int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
+{
+    struct record_cache *cache;
+    struct thread *t;
+    int error;
+
+    if (ret_thread == NULL)
+        return EINVAL;
+    if (stack_is_private(arg))
+        return stack_refuse_private("vthread_new", "the argument", arg);
+    error = prepare(&t, &cache, attr, fn, arg);
+    if (error != 0)
+        return error;
+    atomic_store_relaxed(&t->phase, VTHREAD_NEW);
+    *ret_thread = thread_handle(t);
+    return 0;
+}
+
+int vthread_start(vthread_t thread)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+    int error = runtime_enter();
+
+    if (error != 0)
+        return error;
+    if (t == NULL)
+        return EINVAL;
+    if (!word_leave_new(&t->word, generation, WORD_ACTIVE, 0)) {
+        uint64_t w = atomic_load_acquire(&t->word);
+
+        return word_generation(w) == generation && word_state(w) != WORD_TERMINATED ? EBUSY : ESRCH;
+    }
+    if (!(t->flags & THREAD_PLATFORM)) {
+        launch(t);
+        return 0;
+    }
+    runtime_count_created();
+    error = platform_create(t);
+    if (error != 0) /* still NEW, to be tried again or detached */
+        atomic_store_release(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_NEW));
+    return error;
+}

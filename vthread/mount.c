@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mounting and unmounting: where tasks, continuations and the state machine meet.
+ *
+ * The functions here run on a carrier's own stack, between two switches.  The
+ * order at an unmount is: give the stack up, then publish the new state.  Nothing
+ * of the thread is touched after that, for it may be running, or gone, already.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "base/panic.h"
+#include "vthread/mount.h"
+#include "vthread/thread.h"
+
+_Static_assert(offsetof(struct processor, carrier) == 0, "a processor begins with its carrier");
+
+static struct processor *processor_of(struct carrier *c)
+{
+    return (struct processor *)(void *)c;
+}
+
+static struct thread *thread_of_task(struct task *task)
+{
+    return container_of(task, struct thread, link.task);
+}
+
+/* ---- stacks ---- */
+
+/* A member of a shared stack has been handed it. */
+static void handed_over(struct processor *p, struct stack_member *member)
+{
+    struct thread *t = container_of(member, struct thread, link.member);
+
+    t->flags |= THREAD_HOLDS_STACK;
+    if (t->flags & THREAD_IN_PLACE)
+        parker_notify(thread_parker(t));
+    else
+        carrier_push(&p->carrier, &t->link.task);
+}
+
+static void stack_release(struct processor *p, struct stack *s)
+{
+    struct stack_member *next = stack_word_release(&s->word);
+
+    if (UNLIKELY(next != NULL))
+        handed_over(p, next);
+}
+
+/* Make the thread, whose stack is held, the resident; NULL: no memory, and the stack given up. */
+static bool occupy(struct processor *p, struct thread *t, struct stack *s)
+{
+    if (UNLIKELY(s->vacated))
+        strict_enter(s);
+    if (s->resident != &t->cont && s->resident != NULL)
+        atomic_store_relaxed(&p->freezes, atomic_load_relaxed(&p->freezes) + 1);
+    if (LIKELY(cont_occupy(&t->cont, s, &p->chunks)))
+        return true;
+    if (s->kind == STACK_SHARED)
+        stack_release(p, s);
+    return false;
+}
+
+/* A stack for the thread's first mount. */
+static struct stack *choose_stack(struct processor *p, struct thread *t)
+{
+    struct stack *s = NULL;
+
+    if (UNLIKELY(t->flags & THREAD_DEDICATED)) {
+        struct thread_extra *extra = thread_cold(t)->extra;
+
+        return stack_dedicated_take(&p->stacks, extra != NULL ? extra->stack_bytes : 0);
+    }
+    s = stack_sole_take(&p->stacks);
+    if (s == NULL) /* cont.stack is the creator's until now */
+        s = stack_shared_choose(&p->stacks, stack_at(t->cont.stack));
+    return s;
+}
+
+/*
+ * Make the thread's stack ready to be switched to.  NULL: not now; the thread
+ * waits for its stack or is back in the queue, and must not be touched.
+ */
+static struct stack *prepare_stack(struct processor *p, struct thread *t)
+{
+    bool first = t->cont.sp == NULL && !(t->flags & THREAD_HOLDS_STACK);
+    struct stack *s = first ? NULL : stack_at(t->cont.stack);
+
+    /* A first mount that found its stack taken keeps the choice. */
+    if (first && t->reason == REASON_STACK_CHOSEN)
+        s = stack_at(t->cont.stack);
+    if (s == NULL) {
+        s = choose_stack(p, t);
+        if (UNLIKELY(s == NULL))
+            goto requeue;
+        t->cont.stack = stack_index(s);
+        t->reason = REASON_STACK_CHOSEN;
+    }
+    if (s->kind == STACK_SHARED) {
+        if (t->flags & THREAD_HOLDS_STACK)
+            t->flags &= (uint8_t)~THREAD_HOLDS_STACK;
+        else if (!stack_word_acquire(&s->word, &t->link.member))
+            return NULL;
+        if (UNLIKELY(!occupy(p, t, s)))
+            goto requeue;
+    } else if (UNLIKELY(s->vacated)) {
+        if (!occupy(p, t, s))
+            goto requeue;
+    }
+    if (t->cont.sp == NULL) {
+        struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
+
+        t->cont.sp = switch_prepare(s->top, &entry);
+        t->reason = 0;
+    }
+    return s;
+requeue:
+    /* Out of memory: somebody else's end may give some back. */
+    carrier_push(&p->carrier, &t->link.task);
+    sched_yield();
+    return NULL;
+}
+
+/* ---- leaving ---- */
+
+static void save_errno(struct processor *p, struct thread *t)
+{
+    if (UNLIKELY(*p->errno_at != 0)) {
+        t->saved_errno = (uint16_t)*p->errno_at;
+        t->flags |= THREAD_HAS_ERRNO;
+        *p->errno_at = 0;
+    }
+}
+
+/* Once a second or so: did a deep call leave pages behind? */
+static void maybe_trim(struct processor *p, struct thread *t, struct stack *s)
+{
+    uint16_t epoch = (uint16_t)atomic_load_relaxed(&pool.epoch);
+
+    if (UNLIKELY(s->trimmed != epoch)) {
+        s->trimmed = epoch;
+        atomic_store_relaxed(&p->trims, atomic_load_relaxed(&p->trims) + 1);
+        stack_trim(s, t->cont.sp);
+    }
+}
+
+/* Why the commit of a wait was refused, as the result of the wait. */
+static uint8_t refused_reason(struct thread *t, uint64_t flags)
+{
+    uint64_t before = word_end_wait(&t->word, flags & WORD_INTERNAL ? 0 : WORD_PERMIT);
+
+    if (!(flags & WORD_INTERNAL) && (before & WORD_PERMIT))
+        return 0;
+    if (before & WORD_WAKE)
+        return t->deadline_ns != INT64_MAX && clock_now_ns() >= t->deadline_ns ? ETIMEDOUT : 0;
+    return EINTR;
+}
+
+static void end(struct processor *p, struct thread *t, struct stack *s)
+{
+    if (s->kind == STACK_SHARED) {
+        cont_drop(&t->cont, s, &p->chunks);
+        stack_shared_leave(s);
+        stack_release(p, s);
+    } else {
+        maybe_trim(p, t, s);
+        t->cont.sp = NULL;
+        stack_give_back(&p->stacks, s);
+    }
+    atomic_store_relaxed(&p->ended, atomic_load_relaxed(&p->ended) + 1);
+    thread_ended(t, &p->records);
+}
+
+/* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
+static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+{
+    stack_release(p, s);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags);
+    /* Take the stack back, however long that takes. */
+    t->flags |= THREAD_IN_PLACE;
+    parker_reset(&p->parker);
+    if (!stack_word_acquire(&s->word, &t->link.member))
+        parker_wait(&p->parker, INT64_MAX);
+    t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
+    while (!cont_occupy(&t->cont, s, &p->chunks))
+        sched_yield(); /* no memory: it must be found, for nobody else can run us */
+}
+
+/*
+ * The thread has left for some reason.  Returns true when it is out of our
+ * hands, false when it goes on here and now.
+ */
+static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum leave why)
+{
+    bool shared = s->kind == STACK_SHARED;
+
+    save_errno(p, t);
+    switch (why) {
+    case LEAVE_YIELD:
+        maybe_trim(p, t, s);
+        if (UNLIKELY(runtime_is_strict()))
+            strict_displace(p, t, s);
+        if (shared)
+            stack_release(p, s);
+        t->reason = 0;
+        atomic_store_relaxed(&t->phase, VTHREAD_YIELDED); /* the push publishes */
+        carrier_push(&p->carrier, &t->link.task);
+        return true;
+    case LEAVE_PARK:
+        maybe_trim(p, t, s);
+        if (UNLIKELY(runtime_is_strict()))
+            strict_displace(p, t, s);
+        if (shared)
+            stack_release(p, s);
+        if (p->carrier.pushes == 1)
+            t->predictor = t->predictor < 3 ? t->predictor + 1 : 3;
+        else if (p->carrier.pushes > 1)
+            t->predictor = 0;
+        if (LIKELY(word_commit_park(&t->word, p->leave_flags)))
+            return true;
+        t->reason = refused_reason(t, p->leave_flags);
+        return false;
+    case LEAVE_PINNED:
+        wait_pinned(p, t, s);
+        return false;
+    case LEAVE_END:
+        end(p, t, s);
+        return true;
+    }
+    panic("a thread left for no reason");
+}
+
+static void run(struct carrier *c, struct task *task)
+{
+    struct processor *p = processor_of(c);
+    struct thread *t = thread_of_task(task);
+    struct thread *ahead = container_of(ring_peek(&c->ring, 1), struct thread, link.task);
+    enum leave why;
+
+    __builtin_prefetch(ahead);
+    if (UNLIKELY(t->flags & THREAD_STICKY) || UNLIKELY(pool.force_migrate))
+        if (mount_elsewhere(c, t))
+            return;
+    do {
+        struct stack *s = prepare_stack(p, t);
+
+        if (UNLIKELY(s == NULL))
+            return;
+        p->current = t;
+        p->stack = s;
+        c->may_skip_wake = t->predictor >= 2;
+        t->carrier = (uint16_t)c->index;
+        atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
+        if (UNLIKELY(t->flags & THREAD_HAS_ERRNO)) {
+            *p->errno_at = t->saved_errno;
+            t->flags &= (uint8_t)~THREAD_HAS_ERRNO;
+        }
+        why = (enum leave)(uintptr_t)switch_in(&p->frame, t->cont.sp, (void *)(uintptr_t)t->reason);
+        t->cont.sp = p->frame.cont_sp;
+        p->current = NULL;
+        if (LIKELY(unmount(p, t, p->stack, why)))
+            return;
+        if (p->stack->kind == STACK_SHARED && why == LEAVE_PINNED)
+            t->flags |= THREAD_HOLDS_STACK; /* taken back already */
+    } while (true);
+}
+
+/* ---- hooks ---- */
+
+static struct task *timer_fired(uint32_t id, uint32_t sequence)
+{
+    struct thread *t = &thread_table[id];
+
+    if (word_wake(&t->word, sequence) != WAKE_RUN)
+        return NULL;
+    ASSERT1(!(t->flags & THREAD_IN_PLACE)); /* those have no timers */
+    t->reason = ETIMEDOUT;
+    atomic_store_relaxed(&t->phase, VTHREAD_UNPARKED);
+    return &t->link.task;
+}
+
+static void start(struct carrier *c)
+{
+    struct processor *p = processor_of(c);
+    void *(*globals)(void) = NULL;
+
+    p->errno_at = &errno;
+    p->stacks.random = c->random;
+    /* Present only when a C++ runtime is loaded. */
+    *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
+    p->exceptions = globals != NULL ? globals() : NULL;
+}
+
+static void stop(struct carrier *c)
+{
+    struct processor *p = processor_of(c);
+
+    chunk_cache_flush(&p->chunks);
+    stack_cache_flush(&p->stacks);
+    record_cache_flush(&p->records);
+}
+
+const struct carrier_hooks thread_hooks = {
+    .carrier_bytes = sizeof(struct processor),
+    .start = start,
+    .stop = stop,
+    .run = run,
+    .timer = timer_fired,
+    .hog = hog_report,
+};

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between a thread on its stack and its carrier: why it leaves, and how.
+ */
+#ifndef VTHREAD_MOUNT_H
+#define VTHREAD_MOUNT_H
+
+#include <sched.h>
+
+#include "vthread/thread.h"
+
+enum leave { LEAVE_YIELD = 1, LEAVE_PARK, LEAVE_PINNED, LEAVE_END };
+
+/* In thread.reason before the first mount: cont.stack has been chosen. */
+enum { REASON_STACK_CHOSEN = 255 };
+
+/*
+ * Leave the stack for the carrier; returns, perhaps on another carrier, why the
+ * thread goes on.  A tail call where possible: what is parked by the million has
+ * no frame of ours but the switch's.
+ */
+MAY_SWITCH int leave_slow(struct processor *p, enum leave why);
+
+/* Floating point control words and a C++ exception being handled belong to the thread, but are almost never there. */
+static inline bool leave_is_plain(struct processor *p)
+{
+    struct cxx_globals {
+        void *caught;
+        unsigned uncaught;
+    } *globals = p->exceptions;
+
+    return switch_fp_is_default(switch_fp_save()) &&
+           LIKELY(globals == NULL || (globals->caught == NULL && globals->uncaught == 0));
+}
+
+static inline int leave(struct processor *p, enum leave why)
+{
+    if (LIKELY(leave_is_plain(p)))
+        return (int)(uintptr_t)switch_out(&p->frame, (void *)(uintptr_t)why);
+    return leave_slow(p, why);
+}
+
+/* parker: an OS thread's place to sleep. */
+void parker_reset(struct parker *parker);
+void parker_notify(struct parker *parker);
+/* False when the deadline passed without a notification. */
+bool parker_wait(struct parker *parker, int64_t deadline_ns);
+
+/* The parker that a thread waiting IN_PLACE sleeps on. */
+struct parker *thread_parker(struct thread *t);
+
+/* Commit the wait and block the OS thread until it is over; returns its result. */
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags);
+
+/* The carrier that t must run on next, if that is not c: deliver it there. */
+bool mount_elsewhere(struct carrier *c, struct thread *t);
+
+/* Strict mode: move the frames away at once and make their place inaccessible. */
+void strict_displace(struct processor *p, struct thread *t, struct stack *s);
+
+void hog_report(struct carrier *c, int64_t held_ns, bool computing);
+
+#endif

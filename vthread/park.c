@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting and waking: park, unpark, interrupt, sleep, yield.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/panic.h"
+#include "vthread/mount.h"
+#include "vthread/thread.h"
+
+/* ---- leaving ---- */
+
+/* A CPU exception state or C++ exception globals that differ from a new thread's travel in this frame. */
+NOINLINE COLD int leave_slow(struct processor *p, enum leave why)
+{
+    struct switch_fp fp = switch_fp_save();
+    struct {
+        void *caught;
+        unsigned uncaught;
+    } saved = {0};
+    int reason;
+
+    switch_fp_load(SWITCH_FP_DEFAULT);
+    if (p->exceptions != NULL) {
+        memcpy(&saved, p->exceptions, sizeof saved);
+        memset(p->exceptions, 0, sizeof saved);
+    }
+    reason = (int)(uintptr_t)switch_out(&p->frame, (void *)(uintptr_t)why);
+    p = processor_self(); /* perhaps another */
+    if (p->exceptions != NULL)
+        memcpy(p->exceptions, &saved, sizeof saved);
+    switch_fp_load(fp);
+    return reason;
+}
+
+/* ---- parkers ---- */
+
+void parker_reset(struct parker *parker)
+{
+    atomic_store_relaxed(&parker->word, 0);
+}
+
+void parker_notify(struct parker *parker)
+{
+    atomic_store_release(&parker->word, 1); /* pairs with the acquire in parker_wait */
+    futex_wake(&parker->word, 1);
+}
+
+bool parker_wait(struct parker *parker, int64_t deadline_ns)
+{
+    while (atomic_load_acquire(&parker->word) == 0)
+        if (!futex_wait(&parker->word, 0, deadline_ns))
+            return atomic_load_acquire(&parker->word) != 0;
+    return true;
+}
+
+struct parker *thread_parker(struct thread *t)
+{
+    struct processor *p;
+
+    if (t->flags & THREAD_PLATFORM)
+        return t->cont.sp;
+    p = (struct processor *)(void *)pool_carrier(t->carrier);
+    return &p->parker;
+}
+
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
+{
+    bool timed = t->deadline_ns != INT64_MAX;
+    uint32_t number = thread_wait_number(t);
+    struct processor *p = t->flags & THREAD_PLATFORM ? NULL : processor_self();
+    int reason;
+
+    parker_reset(parker);
+    atomic_store_relaxed(&t->phase, timed ? VTHREAD_TIMED_PINNED : VTHREAD_PINNED);
+    t->flags |= THREAD_IN_PLACE;
+    if (word_commit_park(&t->word, flags)) {
+        if (p != NULL) {
+            atomic_store_relaxed(&p->pinned_parks, atomic_load_relaxed(&p->pinned_parks) + 1);
+            carrier_block(&p->carrier);
+        }
+        if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
+            t->reason = ETIMEDOUT; /* we won ourselves */
+        else
+            parker_wait(parker, INT64_MAX); /* whoever won is about to notify */
+        if (p != NULL)
+            carrier_unblock(&p->carrier);
+        reason = t->reason;
+    } else {
+        uint64_t before = word_end_wait(&t->word, flags & WORD_INTERNAL ? 0 : WORD_PERMIT);
+
+        if ((!(flags & WORD_INTERNAL) && (before & WORD_PERMIT)) || (before & WORD_WAKE))
+            reason = 0;
+        else
+            reason = EINTR;
+    }
+    t->flags &= (uint8_t)~THREAD_IN_PLACE;
+    atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
+    return reason;
+}
+
+/* ---- waiting ---- */
+
+/* Is the thread on the stack that the carrier gave it?  Not in a signal handler or a foreign coroutine. */
+static bool on_own_stack(struct processor *p)
+{
+    return stack_contains(p->stack, __builtin_frame_address(0));
+}
+
+NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    struct processor *p = self->flags & THREAD_PLATFORM ? NULL : processor_self();
+    int reason;
+
+    self->deadline_ns = deadline_ns;
+    if (p == NULL)
+        return wait_in_place(self, self->cont.sp, flags);
+    if (!on_own_stack(p))
+        return wait_in_place(self, &p->parker, flags);
+    if (self->flags & THREAD_PINNED) {
+        if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
+            return wait_in_place(self, &p->parker, flags);
+        p->leave_flags = flags;
+        return leave(p, LEAVE_PINNED);
+    }
+    atomic_store_relaxed(&self->phase, deadline_ns == INT64_MAX ? VTHREAD_PARKING : VTHREAD_TIMED_PARKING);
+    if (deadline_ns != INT64_MAX &&
+        !timer_insert(&p->carrier.timers, deadline_ns, thread_index(self), thread_wait_number(self)))
+        return wait_in_place(self, &p->parker, flags); /* no memory for the timer: the kernel's will do */
+    p->leave_flags = flags;
+    reason = leave(p, LEAVE_PARK);
+    if (deadline_ns != INT64_MAX)
+        timer_remove(carrier_heap, thread_index(self));
+    return reason;
+}
+
+int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    return wait_slow(self, flags, deadline_ns);
+}
+
+void thread_make_runnable(struct thread *t, int reason, struct task_list *list)
+{
+    struct carrier *c;
+
+    t->reason = (uint8_t)reason;
+    if (UNLIKELY(t->flags & THREAD_IN_PLACE)) {
+        parker_notify(thread_parker(t));
+        return;
+    }
+    atomic_store_relaxed(&t->phase, VTHREAD_UNPARKED);
+    if (list != NULL)
+        task_list_append(list, &t->link.task);
+    else if ((c = carrier_self()) != NULL)
+        carrier_push(c, &t->link.task);
+    else
+        pool_inject(&t->link.task);
+}
+
+void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list *list)
+{
+    if (word_wake(&t->word, number) == WAKE_RUN)
+        thread_make_runnable(t, reason, list);
+}
+
+/* ---- park ---- */
+
+static int park(void *blocker, int64_t deadline_ns)
+{
+    int error;
+    struct thread *self = thread_self(&error);
+    uint64_t w;
+
+    if (self == NULL)
+        return error;
+    w = atomic_load_acquire(&self->word);
+    if (w & WORD_PERMIT) {
+        word_clear(&self->word, WORD_PERMIT);
+        return 0;
+    }
+    if (w & WORD_INTERRUPTED)
+        return EINTR;
+    if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
+        return ETIMEDOUT;
+    if (blocker != NULL) {
+        atomic_store_relaxed(&self->slot, blocker);
+        error = wait_slow(self, 0, deadline_ns);
+        atomic_store_relaxed(&self->slot, NULL);
+        return error;
+    }
+    return wait_slow(self, 0, deadline_ns);
+}
+
+int vthread_park(void)
+{
+    struct processor *p = processor_self();
+    struct thread *self;
+
+    /* The common case, kept free of a frame: a parked thread is remembered by its caller's frames alone. */
+    if (LIKELY(p != NULL) && LIKELY((self = p->current) != NULL) && LIKELY(!(self->flags & THREAD_PINNED)) &&
+        LIKELY(on_own_stack(p)) &&
+        LIKELY(!(atomic_load_acquire(&self->word) & (WORD_PERMIT | WORD_INTERRUPTED)))) {
+        self->deadline_ns = INT64_MAX;
+        atomic_store_relaxed(&self->phase, VTHREAD_PARKING);
+        p->leave_flags = 0;
+        return leave(p, LEAVE_PARK);
+    }
+    return park(NULL, VTHREAD_FOREVER);
+}
+
+int vthread_park_until(int64_t deadline_ns)
+{
+    return park(NULL, deadline_ns);
+}
+
+int vthread_park_on(void *blocker)
+{
+    return park(blocker, VTHREAD_FOREVER);
+}
+
+int vthread_park_on_until(void *blocker, int64_t deadline_ns)
+{
+    return park(blocker, deadline_ns);
+}
+
+int vthread_unpark(vthread_t thread)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+
+    if (UNLIKELY(runtime_forked()))
+        return ENOTSUP;
+    if (t != NULL && word_unpark(&t->word, generation) == WAKE_RUN)
+        thread_make_runnable(t, 0, NULL);
+    return 0;
+}
+
+/* ---- interrupt ---- */
+
+int vthread_interrupt(vthread_t thread)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+
+    if (UNLIKELY(runtime_forked()))
+        return ENOTSUP;
+    if (t != NULL && word_interrupt(&t->word, generation) == WAKE_RUN)
+        thread_make_runnable(t, EINTR, NULL);
+    return 0;
+}
+
+bool vthread_is_interrupted(vthread_t thread)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+    uint64_t w;
+
+    if (t == NULL)
+        return false;
+    w = atomic_load_acquire(&t->word);
+    return word_generation(w) == generation && (w & WORD_INTERRUPTED);
+}
+
+bool vthread_interrupted(void)
+{
+    struct thread *self = thread_self(NULL);
+
+    return self != NULL && (atomic_load_acquire(&self->word) & WORD_INTERRUPTED) &&
+           (word_clear(&self->word, WORD_INTERRUPTED) & WORD_INTERRUPTED);
+}
+
+/* ---- yield and sleep ---- */
+
+void vthread_yield(void)
+{
+    struct processor *p = processor_self();
+    struct thread *self;
+
+    if (UNLIKELY(p == NULL)) {
+        sched_yield();
+        return;
+    }
+    self = p->current;
+    if (UNLIKELY(self == NULL) || UNLIKELY(self->flags & THREAD_PINNED) || UNLIKELY(!on_own_stack(p)))
+        return;
+    atomic_store_relaxed(&self->phase, VTHREAD_YIELDING);
+    leave(p, LEAVE_YIELD);
+}
+
+void vthread_spin_hint(void)
+{
+    cpu_pause();
+}
+
+static int sleep_until(int64_t deadline_ns)
+{
+    int error;
+    struct thread *self = thread_self(&error);
+    int reason = 0;
+
+    if (self == NULL)
+        return error;
+    while (reason != ETIMEDOUT) {
+        if (reason == EINTR || (atomic_load_acquire(&self->word) & WORD_INTERRUPTED)) {
+            word_clear(&self->word, WORD_INTERRUPTED);
+            return EINTR;
+        }
+        if (deadline_ns <= clock_now_ns())
+            break;
+        /* A permit must not cut the sleep short: an internal wait that only the timer ends. */
+        reason = wait_slow(self, WORD_INTERNAL, deadline_ns);
+    }
+    return 0;
+}
+
+int vthread_sleep_ns(int64_t duration_ns)
+{
+    if (duration_ns < 0)
+        return EINVAL;
+    if (duration_ns == 0) {
+        vthread_yield();
+        return vthread_interrupted() ? EINTR : 0;
+    }
+    return sleep_until(vthread_after_ns(duration_ns));
+}
+
+int vthread_sleep_ms(int64_t duration_ms)
+{
+    if (duration_ms < 0)
+        return EINVAL;
+    return vthread_sleep_ns(duration_ms > INT64_MAX / 1000000 ? INT64_MAX : duration_ms * 1000000);
+}
+
+int vthread_sleep_until(int64_t deadline_ns)
+{
+    return sleep_until(deadline_ns);
+}
+
+int64_t vthread_now_ns(void)
+{
+    return clock_now_ns();
+}
+
+int64_t vthread_after_ns(int64_t duration_ns)
+{
+    int64_t deadline_ns;
+
+    if (duration_ns < 0)
+        return VTHREAD_NOW;
+    return __builtin_add_overflow(clock_now_ns(), duration_ns, &deadline_ns) ? VTHREAD_FOREVER : deadline_ns;
+}
+
+int64_t vthread_after_ms(int64_t duration_ms)
+{
+    int64_t ns;
+
+    if (duration_ms < 0)
+        return VTHREAD_NOW;
+    return __builtin_mul_overflow(duration_ms, (int64_t)1000000, &ns) ? VTHREAD_FOREVER : vthread_after_ns(ns);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thread records: three parallel columns, free lists, generations.
+ *
+ * A free record has the generation of its next life, so no handle names it.
+ * When a generation is used up (after four thousand million lives) the record
+ * is retired for good: ids are never reused.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "vthread/thread.h"
+
+enum {
+    STEP = 4096,                /* records committed at a time */
+    BATCH = 64,                 /* records between a cache and the depot */
+    CACHE_MAX = 2 * BATCH,
+    HUGE_FROM = 16 * STEP,      /* beyond so many, huge pages are worth having */
+};
+
+struct thread *thread_table;
+struct thread_cold *thread_cold_table;
+
+static struct {
+    struct lock lock;
+    ATOMIC(uint32_t) count; /* in use so far; index 0 is none */
+    uint32_t committed;
+    uint32_t max;
+    struct thread *batches; /* linked by cont.chunk; within a batch by link */
+} depot;
+
+bool record_init(void)
+{
+    if (thread_table != NULL)
+        return true;
+    for (depot.max = 1u << 26; depot.max >= STEP; depot.max /= 2) {
+        thread_table = memory_reserve(depot.max * sizeof(struct thread), (size_t)2 << 20);
+        thread_cold_table = memory_reserve(depot.max * sizeof(struct thread_cold), (size_t)2 << 20);
+        timer_positions = memory_reserve(depot.max * sizeof(timer_position), (size_t)2 << 20);
+        if (thread_table != NULL && thread_cold_table != NULL && timer_positions != NULL)
+            return true;
+        record_fini();
+    }
+    return false;
+}
+
+void record_fini(void)
+{
+    memory_unreserve(thread_table, depot.max * sizeof(struct thread));
+    memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
+    memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
+    thread_table = NULL;
+    thread_cold_table = NULL;
+    timer_positions = NULL;
+    depot.batches = NULL;
+    depot.committed = 0;
+    atomic_store_relaxed(&depot.count, 0);
+}
+
+uint32_t record_count(void)
+{
+    return atomic_load_acquire(&depot.count); /* pairs with the release in fresh_locked */
+}
+
+size_t record_committed_bytes(void)
+{
+    return (size_t)record_count() * (sizeof(struct thread) + sizeof(struct thread_cold));
+}
+
+static bool commit_locked(void)
+{
+    size_t from = depot.committed;
+
+    if (from + STEP > depot.max || !memory_commit(thread_table + from, STEP * sizeof(struct thread)) ||
+        !memory_commit(thread_cold_table + from, STEP * sizeof(struct thread_cold)) ||
+        !memory_commit(timer_positions + from, STEP * sizeof(timer_position)))
+        return false;
+    if (from >= HUGE_FROM) {
+        memory_huge(thread_table + from, STEP * sizeof(struct thread));
+        memory_huge(thread_cold_table + from, STEP * sizeof(struct thread_cold));
+    }
+    depot.committed += STEP;
+    return true;
+}
+
+/* A batch of records that were never used. */
+static struct thread *fresh_locked(uint32_t *ret_count)
+{
+    uint32_t from = atomic_load_relaxed(&depot.count);
+    struct thread *head = NULL;
+
+    if (from == 0)
+        from = 1;
+    if (from + BATCH > depot.committed && !commit_locked())
+        return NULL;
+    for (uint32_t i = from + BATCH - 1; i >= from; i--) {
+        struct thread *t = &thread_table[i];
+
+        atomic_store_relaxed(&t->word, WORD_TERMINATED);
+        t->link.thread = head;
+        head = t;
+    }
+    atomic_store_release(&depot.count, from + BATCH);
+    *ret_count = BATCH;
+    return head;
+}
+
+static bool refill(struct record_cache *cache)
+{
+    lock_acquire(&depot.lock);
+    struct thread *batch = depot.batches;
+
+    if (batch != NULL) {
+        depot.batches = batch->cont.chunk;
+        batch->cont.chunk = NULL;
+        cache->head = batch;
+        cache->count = batch->cont.bytes;
+    } else {
+        cache->head = fresh_locked(&cache->count);
+    }
+    lock_release(&depot.lock);
+    return cache->head != NULL;
+}
+
+static void drain(struct record_cache *cache, uint32_t n)
+{
+    struct thread *batch = cache->head;
+    struct thread *last = batch;
+
+    for (uint32_t i = 1; i < n; i++)
+        last = last->link.thread;
+    cache->head = last->link.thread;
+    cache->count -= n;
+    last->link.thread = NULL;
+    batch->cont.bytes = n;
+    lock_acquire(&depot.lock);
+    batch->cont.chunk = depot.batches;
+    depot.batches = batch;
+    lock_release(&depot.lock);
+}
+
+struct thread *record_alloc(struct record_cache *cache)
+{
+    struct thread *t = cache->head;
+
+    if (UNLIKELY(t == NULL)) {
+        if (!refill(cache))
+            return NULL;
+        t = cache->head;
+    }
+    cache->head = t->link.thread;
+    cache->count--;
+    t->cont.chunk = NULL;
+    return t;
+}
+
+void record_free(struct record_cache *cache, struct thread *t)
+{
+    uint64_t w = atomic_load_relaxed(&t->word);
+
+    ASSERT1(word_state(w) == WORD_TERMINATED);
+    ASSERT2(t->cont.chunk == NULL);
+    if (UNLIKELY(word_generation(w) == UINT32_MAX))
+        return;
+    /* From here on every handle to it is stale. */
+    atomic_store_release(&t->word, (w & (WORD_SEQUENCE_MASK | WORD_STATE_MASK)) |
+                                       ((uint64_t)(word_generation(w) + 1) << WORD_GENERATION_SHIFT));
+    t->link.thread = cache->head;
+    cache->head = t;
+    if (UNLIKELY(++cache->count >= CACHE_MAX))
+        drain(cache, BATCH);
+}
+
+void record_cache_flush(struct record_cache *cache)
+{
+    if (cache->count > 0)
+        drain(cache, cache->count);
+}
+
+struct thread *thread_of(vthread_t handle, uint32_t *ret_generation)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)handle;
+    uint32_t index = (uint32_t)bits;
+
+    *ret_generation = (uint32_t)(bits >> 32);
+    return index != 0 && thread_table != NULL && index < record_count() ? &thread_table[index] : NULL;
+}
+
+struct thread_extra *thread_extra_get(struct thread *t)
+{
+    struct thread_cold *cold = thread_cold(t);
+
+    if (cold->extra == NULL)
+        cold->extra = memory_alloc(sizeof *cold->extra);
+    return cold->extra;
+}
+
+void thread_extra_free(struct thread *t)
+{
+    struct thread_cold *cold = thread_cold(t);
+
+    if (LIKELY(cold->extra == NULL))
+        return;
+    memory_free(cold->extra->name);
+    memory_free(cold->extra->copy);
+    memory_free(cold->extra);
+    cold->extra = NULL;
+}

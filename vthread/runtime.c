@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The runtime's life: configure, start at first use, statistics, shutdown, fork.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <vthread/version.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/panic.h"
+#include "vthread/mount.h"
+#include "vthread/thread.h"
+
+enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING };
+
+enum {
+    DEFAULT_STACK_BYTES = 1024 * 1024,
+    MIN_STACK_BYTES = 64 * 1024,
+    DEFAULT_MAX_POOL_SIZE = 256,
+    DEFAULT_SOLE_STACKS = 1024,
+    DEFAULT_SHARED_PER_CARRIER = 256,
+};
+
+static struct {
+    pthread_mutex_t lock;
+    ATOMIC(uint32_t) life;
+    ATOMIC(bool) forked;
+    bool fork_handler;
+    bool strict;
+    vthread_stack_t default_stack;
+    vthread_runtime_params_t params;
+    ATOMIC(uint64_t) created; /* by platform threads */
+    ATOMIC(uint64_t) ended;   /* on platform threads */
+    ATOMIC(bool) shutting;    /* somebody is inside vthread_runtime_shutdown */
+} runtime = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+bool runtime_is_strict(void)
+{
+    return runtime.strict;
+}
+
+vthread_stack_t runtime_default_stack(void)
+{
+    return runtime.default_stack;
+}
+
+bool runtime_forked(void)
+{
+    return atomic_load_relaxed(&runtime.forked);
+}
+
+bool runtime_refuses_threads(void)
+{
+    return atomic_load_relaxed(&runtime.life) != LIFE_RUNNING || runtime_forked();
+}
+
+void runtime_count_created(void)
+{
+    atomic_fetch_add_relaxed(&runtime.created, 1);
+}
+
+void runtime_count_ended(void)
+{
+    atomic_fetch_add_relaxed(&runtime.ended, 1);
+}
+
+static void in_child(void)
+{
+    atomic_store_relaxed(&runtime.forked, true);
+}
+
+/* ---- configuration ---- */
+
+static unsigned long env_number(const char *name, unsigned long fallback, unsigned long low, unsigned long high)
+{
+    const char *text = getenv(name);
+    char *end;
+    unsigned long value;
+
+    if (text == NULL || *text == '\0')
+        return fallback;
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (errno != 0 || *end != '\0' || *text == '-' || value < low || value > high) {
+        misuse(name, "the environment variable %s=\"%s\" is ignored: it takes a whole number from %lu to %lu", name, text, low,
+               high);
+        return fallback;
+    }
+    return value;
+}
+
+static unsigned env_choice(const char *name, unsigned set, unsigned fallback, unsigned low, unsigned high)
+{
+    return set != 0 ? set : (unsigned)env_number(name, fallback, low, high);
+}
+
+static vthread_stack_t env_stack(vthread_stack_t set)
+{
+    const char *text = getenv("VTHREAD_STACK");
+
+    if (set != VTHREAD_STACK_DEFAULT)
+        return set;
+    if (text == NULL || *text == '\0' || strcmp(text, "shared") == 0)
+        return VTHREAD_STACK_SHARED;
+    if (strcmp(text, "dedicated") == 0)
+        return VTHREAD_STACK_DEDICATED;
+    misuse("VTHREAD_STACK", "VTHREAD_STACK=\"%s\" is ignored: it takes shared or dedicated", text);
+    return VTHREAD_STACK_SHARED;
+}
+
+int vthread_runtime_configure(const vthread_runtime_params_t *params)
+{
+    int error = 0;
+
+    if (params == NULL)
+        return EINVAL;
+    for (size_t i = 0; i < sizeof params->reserved / sizeof params->reserved[0]; i++)
+        if (params->reserved[i] != 0)
+            return EINVAL;
+    if (params->parallelism > CARRIERS_MAX || params->max_pool_size > CARRIERS_MAX ||
+        (params->max_pool_size != 0 && params->parallelism > params->max_pool_size) ||
+        (unsigned)params->stack > VTHREAD_STACK_DEDICATED ||
+        (params->stack_bytes != 0 && params->stack_bytes < MIN_STACK_BYTES) || params->stack_bytes > (size_t)1 << 32)
+        return EINVAL;
+    pthread_mutex_lock(&runtime.lock);
+    if (atomic_load_relaxed(&runtime.life) != LIFE_STOPPED)
+        error = EBUSY;
+    else
+        runtime.params = *params;
+    pthread_mutex_unlock(&runtime.lock);
+    return error;
+}
+
+/* ---- start ---- */
+
+/* Shadow stacks cannot follow frames that are copied. */
+static bool shadow_stack_is_on(void)
+{
+#if defined(__x86_64__)
+    unsigned long ssp = 0;
+
+    __asm__ volatile("rdsspq %0" : "+r"(ssp));
+    return ssp != 0;
+#else
+    return false;
+#endif
+}
+
+static int start_locked(void)
+{
+    const vthread_runtime_params_t *set = &runtime.params;
+    unsigned cpus = parallelism_available();
+    struct pool_params pool_params = {.hooks = &thread_hooks};
+    struct stack_params stack_params;
+    bool few = getenv("VTHREAD_STACKS") != NULL || set->stacks != 0;
+    unsigned sole;
+    int error;
+
+    if (shadow_stack_is_on()) {
+        misuse("start", "a shadow stack is enforced for this process, which virtual threads cannot run under; "
+                        "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK");
+        return ENOTSUP;
+    }
+    pool_params.max_pool_size =
+        env_choice("VTHREAD_MAX_POOL_SIZE", set->max_pool_size, DEFAULT_MAX_POOL_SIZE, 1, CARRIERS_MAX);
+    if (cpus > pool_params.max_pool_size)
+        cpus = pool_params.max_pool_size;
+    pool_params.parallelism = env_choice("VTHREAD_PARALLELISM", set->parallelism, cpus, 1, pool_params.max_pool_size);
+    pool_params.min_runnable = env_choice("VTHREAD_MIN_RUNNABLE", set->min_runnable, 1, 1, CARRIERS_MAX);
+    pool_params.force_migrate = env_number("VTHREAD_FORCE_MIGRATE", 0, 0, 1) != 0;
+    runtime.strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
+    runtime.default_stack = env_stack(set->stack);
+    stack_params.stack_bytes = set->stack_bytes != 0
+                                   ? set->stack_bytes
+                                   : env_number("VTHREAD_STACK_BYTES", DEFAULT_STACK_BYTES, MIN_STACK_BYTES,
+                                                (unsigned long)1 << 32);
+    stack_params.shared_max = env_choice("VTHREAD_STACKS", set->stacks,
+                                         DEFAULT_SHARED_PER_CARRIER * pool_params.parallelism, 1, 1 << 20);
+    sole = set->sole_stacks == UINT_MAX ? 0 : set->sole_stacks;
+    if (set->sole_stacks == 0)
+        sole = (unsigned)env_number("VTHREAD_SOLE_STACKS", few ? 0 : DEFAULT_SOLE_STACKS, 0, 1 << 20);
+    stack_params.sole_max = sole;
+    if (!record_init() || !chunk_init() || !stack_init(&stack_params))
+        return ENOMEM;
+    if (!runtime.fork_handler) {
+        runtime.fork_handler = true;
+        pthread_atfork(NULL, NULL, in_child);
+    }
+    error = overflow_handler_install();
+    return error != 0 ? error : pool_start(&pool_params);
+}
+
+static void free_everything(void)
+{
+    uint32_t count = record_count();
+
+    for (uint32_t i = 1; i < count; i++)
+        thread_extra_free(&thread_table[i]);
+    platform_forget_all();
+    record_fini();
+    chunk_fini();
+    stack_fini();
+    atomic_store_relaxed(&runtime.created, 0);
+    atomic_store_relaxed(&runtime.ended, 0);
+}
+
+static COLD int start(void)
+{
+    int error = 0;
+    uint32_t life;
+
+    pthread_mutex_lock(&runtime.lock);
+    life = atomic_load_relaxed(&runtime.life);
+    if (life == LIFE_STOPPED) {
+        error = start_locked();
+        if (error == 0)
+            atomic_store_release(&runtime.life, LIFE_RUNNING);
+        else
+            free_everything();
+    } else if (life == LIFE_STOPPING) {
+        error = ECANCELED;
+    }
+    pthread_mutex_unlock(&runtime.lock);
+    return error;
+}
+
+int runtime_enter(void)
+{
+    if (UNLIKELY(runtime_forked()))
+        return ENOTSUP;
+    if (LIKELY(atomic_load_acquire(&runtime.life) == LIFE_RUNNING))
+        return 0;
+    return start();
+}
+
+/* ---- statistics ---- */
+
+int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
+{
+    vthread_runtime_stats_t s = {0};
+    uint64_t ended = atomic_load_relaxed(&runtime.ended);
+    int error = runtime_enter();
+
+    if (error != 0)
+        return error;
+    s.threads_created = atomic_load_relaxed(&runtime.created);
+    s.carriers = atomic_load_acquire(&pool.count);
+    for (uint32_t i = 0; i < s.carriers; i++) {
+        struct processor *p = (struct processor *)(void *)pool_carrier(i);
+
+        s.threads_created += atomic_load_relaxed(&p->created);
+        ended += atomic_load_relaxed(&p->ended);
+        s.pinned_parks += atomic_load_relaxed(&p->pinned_parks);
+        s.freezes += atomic_load_relaxed(&p->freezes);
+    }
+    s.threads_alive = s.threads_created > ended ? s.threads_created - ended : 0;
+    s.parallelism = atomic_load_relaxed(&pool.parallelism);
+    s.carriers_running = atomic_load_relaxed(&pool.running);
+    s.carriers_idle = idle_count(&pool.idle);
+    s.queued = pool_queued();
+    s.steals = atomic_load_relaxed(&pool.steals);
+    s.wakes = atomic_load_relaxed(&pool.wakes);
+    s.hogs = atomic_load_relaxed(&pool.hogs);
+    s.stacks = stack_count();
+    s.chunk_bytes = chunk_committed_bytes();
+    s.record_bytes = record_committed_bytes();
+    if (ret_stats != NULL)
+        *ret_stats = s;
+    return 0;
+}
+
+int vthread_runtime_set_parallelism(unsigned n)
+{
+    int error = runtime_enter();
+
+    if (error != 0)
+        return error;
+    if (n == 0 || n > pool.max_pool_size)
+        return EINVAL;
+    pool_set_parallelism(n);
+    return 0;
+}
+
+/* ---- shutdown ---- */
+
+static uint64_t alive(void)
+{
+    vthread_runtime_stats_t s = {0};
+
+    s.threads_created = atomic_load_relaxed(&runtime.created);
+    uint64_t ended = atomic_load_relaxed(&runtime.ended);
+
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct processor *p = (struct processor *)(void *)pool_carrier(i);
+
+        s.threads_created += atomic_load_relaxed(&p->created);
+        ended += atomic_load_relaxed(&p->ended);
+    }
+    return s.threads_created - ended;
+}
+
+/* Call fn for every started thread that the library made and that has not ended. */
+static void for_each_alive(void (*fn)(struct thread *t, void *user), void *user)
+{
+    uint32_t count = record_count();
+
+    for (uint32_t i = 1; i < count; i++) {
+        struct thread *t = &thread_table[i];
+        enum word_state state = word_state(atomic_load_acquire(&t->word));
+
+        if ((state == WORD_ACTIVE || state == WORD_PARKED) && thread_cold(t)->fn != NULL)
+            fn(t, user);
+    }
+}
+
+static void interrupt_one(struct thread *t, void *user)
+{
+    (void)user;
+    vthread_interrupt(thread_handle(t));
+}
+
+static void name_one(struct thread *t, void *user)
+{
+    char name[64];
+    unsigned *left = user;
+
+    if (*left == 0)
+        return;
+    --*left;
+    thread_name_copy(t, name, sizeof name);
+    misuse("vthread_runtime_shutdown", "thread %s has not ended: it must return when its waits return EINTR", name);
+}
+
+int vthread_runtime_shutdown(int64_t deadline_ns)
+{
+    struct timespec pause = {0, 200 * 1000};
+    unsigned names = 10;
+
+    if (processor_self() != NULL)
+        return EDEADLK;
+    if (runtime_forked())
+        return ENOTSUP;
+    if (atomic_exchange_acq_rel(&runtime.shutting, true))
+        return EBUSY;
+    pthread_mutex_lock(&runtime.lock);
+    if (atomic_load_relaxed(&runtime.life) == LIFE_STOPPED) {
+        pthread_mutex_unlock(&runtime.lock);
+        atomic_store_release(&runtime.shutting, false);
+        return 0;
+    }
+    atomic_store_release(&runtime.life, LIFE_STOPPING);
+    pthread_mutex_unlock(&runtime.lock);
+    for_each_alive(interrupt_one, NULL);
+    while (alive() > 0) {
+        if (deadline_ns != VTHREAD_FOREVER && clock_now_ns() >= deadline_ns) {
+            for_each_alive(name_one, &names);
+            atomic_store_release(&runtime.shutting, false);
+            return ETIMEDOUT;
+        }
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 5 * 1000 * 1000)
+            pause.tv_nsec += pause.tv_nsec / 4;
+    }
+    pthread_mutex_lock(&runtime.lock);
+    pool_stop();
+    overflow_handler_remove();
+    free_everything();
+    runtime.params = (vthread_runtime_params_t){0};
+    atomic_store_release(&runtime.life, LIFE_STOPPED);
+    pthread_mutex_unlock(&runtime.lock);
+    atomic_store_release(&runtime.shutting, false);
+    return 0;
+}
+
+/* ---- version ---- */
+
+unsigned vthread_version(void)
+{
+    return VTHREAD_VERSION;
+}
+
+bool vthread_has(const char *feature)
+{
+#if VTHREAD_HAS_NET
+    if (feature != NULL && strcmp(feature, "net") == 0)
+        return true;
+#endif
+    (void)feature;
+    return false;
+}

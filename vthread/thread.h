@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The record of a thread, virtual or platform.
+ *
+ * Split into a hot part of one cache line and a cold part, kept in two parallel
+ * arrays (with the timer column of carrier/timer.h as the third) that are
+ * reserved once and grow by committing pages: records are never unmapped, a
+ * handle is an index and a generation, and a collector or a dump walks them by
+ * index.
+ *
+ * "Owner" below: the carrier that has the thread mounted or has just unmounted
+ * it and not yet published that, or the waker that has just won it (word.h).
+ */
+#ifndef VTHREAD_THREAD_H
+#define VTHREAD_THREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <vthread/runtime.h>
+#include <vthread/vthread.h>
+
+#include "base/atomic.h"
+#include "carrier/carrier.h"
+#include "continuation/cont.h"
+#include "vthread/word.h"
+
+enum thread_flag {
+    THREAD_PLATFORM = 1 << 0,    /* an OS thread; set for life */
+    THREAD_IN_PLACE = 1 << 1,    /* waits on its OS thread's parker: wake that, queue nothing */
+    THREAD_HOLDS_STACK = 1 << 2, /* was handed its shared stack: do not acquire */
+    THREAD_PINNED = 1 << 3,      /* cold->pins > 0 */
+    THREAD_HAS_ERRNO = 1 << 4,   /* saved_errno is to be restored */
+    THREAD_STICKY = 1 << 5,      /* one carrier for life */
+    THREAD_DEDICATED = 1 << 6,   /* asked for a dedicated stack */
+    THREAD_NESTED = 1 << 7,      /* runs a public continuation: extra->nested_sp is where to resume */
+};
+
+struct thread {
+    thread_word word; /* word.h */
+
+    /* The holder's of the stack (continuation/stack_word.h).  A platform thread keeps its parker in sp. */
+    struct cont cont;
+
+    /* In at most one list at a time: a run queue, a stack's waiters, a join list. */
+    union {
+        struct task task;
+        struct stack_member member;
+        struct thread *thread;
+    } link;
+
+    /* Owner. */
+    int64_t deadline_ns; /* of the present timed wait */
+    uint16_t carrier;    /* index of the one it is, or was last, mounted on */
+    uint16_t saved_errno;
+    ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
+    uint8_t flags;         /* enum thread_flag */
+    uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
+    uint8_t predictor;     /* carrier.h, may_skip_wake: 0..3 */
+    ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value */
+};
+
+_Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache line");
+
+enum join_state { JOIN_NONE, JOIN_QUEUED, JOIN_GRANTED };
+
+struct thread_extra;
+
+struct thread_cold {
+    union {
+        void *(*fn)(void *arg); /* until the end */
+        void *value;            /* after it */
+    };
+    struct thread_extra *extra; /* NULL for most */
+    struct thread *joiners;     /* under the join lock */
+    uint32_t join_sequence;     /* as a joiner, under the target's join lock */
+    uint16_t references;        /* beyond the creator's, under the join lock */
+    uint8_t pins;               /* open pins and blocking sections; the thread's own */
+    uint8_t blocking : 5;       /* open blocking sections; the thread's own */
+    uint8_t join_state : 2;     /* as a joiner, under the target's join lock */
+    uint8_t ended : 1;          /* under the join lock; for COUNTED threads */
+};
+
+_Static_assert(sizeof(struct thread_cold) == 32, "two cold parts to a cache line");
+
+/* What only some threads have.  Made by the creator; freed with the record. */
+struct thread_extra {
+    char *name;
+    vthread_failure_handler_t *on_failure;
+    void *user;
+    const char *pin_reason;
+    void *nested;   /* innermost running public continuation */
+    size_t stack_bytes;
+    void *copy;     /* of the argument (vthread_create_copy) */
+    void *os;       /* struct platform of a created platform thread */
+    int failure;    /* code of vthread_fail */
+    bool failed;
+};
+
+/* ---- records and handles ---- */
+
+extern struct thread *thread_table;
+extern struct thread_cold *thread_cold_table;
+
+static inline uint32_t thread_index(const struct thread *t)
+{
+    return (uint32_t)(t - thread_table);
+}
+
+static inline struct thread_cold *thread_cold(const struct thread *t)
+{
+    return &thread_cold_table[thread_index(t)];
+}
+
+static inline vthread_t thread_handle_of(const struct thread *t, uint64_t word)
+{
+    return (vthread_t)(((uint64_t)word_generation(word) << 32) | thread_index(t));
+}
+
+static inline vthread_t thread_handle(struct thread *t)
+{
+    return thread_handle_of(t, atomic_load_relaxed(&t->word)); /* its generation cannot change now */
+}
+
+/* The record a handle names; NULL for NULL and for what was never a handle.  May be somebody else's by now. */
+struct thread *thread_of(vthread_t handle, uint32_t *ret_generation);
+
+struct record_cache {
+    struct thread *head;
+    uint32_t count;
+};
+
+bool record_init(void);
+void record_fini(void);
+uint32_t record_count(void);
+size_t record_committed_bytes(void);
+/* A record in state TERMINATED, to be set up; NULL when out of memory. */
+struct thread *record_alloc(struct record_cache *cache);
+void record_free(struct record_cache *cache, struct thread *t);
+void record_cache_flush(struct record_cache *cache);
+
+/* The thread's extra part, made at first need; NULL when out of memory. */
+struct thread_extra *thread_extra_get(struct thread *t);
+
+/* ---- the calling thread ---- */
+
+/* An OS thread the runtime can block: a carrier, or a platform thread. */
+struct parker {
+    ATOMIC(uint32_t) word; /* 1: notified */
+};
+
+/* A carrier, as this layer sees it. */
+struct processor {
+    struct carrier carrier;
+    struct switch_frame frame;
+    struct thread *current; /* mounted */
+    struct stack *stack;    /* its stack */
+    uint64_t leave_flags;   /* of the wait that is being entered: WORD_INTERNAL, WORD_DEAF */
+    int *errno_at;
+    void *exceptions;       /* the C++ runtime's globals of this OS thread, or NULL */
+    struct parker parker;
+    struct chunk_cache chunks;
+    struct stack_cache stacks;
+    struct record_cache records;
+    ATOMIC(uint64_t) created;
+    ATOMIC(uint64_t) ended;
+    ATOMIC(uint64_t) pinned_parks;
+    ATOMIC(uint64_t) freezes;
+    ATOMIC(uint64_t) trims;
+};
+
+/* A thread the library did not make, or that it made with kind PLATFORM. */
+struct platform {
+    struct thread *self; /* made at first need */
+    struct parker parker;
+    struct record_cache records;
+    struct platform *next_free;
+    struct platform *next; /* of all; pooled, never freed while the runtime lives */
+};
+
+static inline struct processor *processor_self(void)
+{
+    return (struct processor *)(void *)carrier_self();
+}
+
+/* The calling thread's record.  Starts the runtime.  NULL: no memory, or *ret_error says why. */
+struct thread *thread_self(int *ret_error);
+
+/* The calling virtual thread, or NULL. */
+static inline struct thread *thread_mounted(void)
+{
+    struct processor *p = processor_self();
+
+    return p != NULL ? p->current : NULL;
+}
+
+struct record_cache *record_cache_self(void);
+
+/* ---- waiting: what everything that blocks is made of ---- */
+
+/* The number that wakers of the wait being prepared must carry. */
+static inline uint32_t thread_wait_number(struct thread *self)
+{
+    return word_next_sequence(atomic_load_relaxed(&self->word)); /* only its owner moves it */
+}
+
+/*
+ * Wait: flags is WORD_INTERNAL or 0 (a user's park), with WORD_DEAF or without.
+ *
+ * Returns 0 (woken; perhaps for nothing), ETIMEDOUT, EINTR (the flag stays set),
+ * EDEADLK on a carrier's own stack.  The wait prepared is over on return, and its
+ * timer is gone.
+ */
+MAY_SWITCH int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns);
+
+/* Wait that has been prepared, but is not needed after all: its wakers will fail. */
+static inline void thread_wait_cancel(struct thread *self)
+{
+    word_end_wait(&self->word, 0);
+}
+
+/* Having won the thread: make it run.  list: append it there (if it is queued at all) rather than push it. */
+void thread_make_runnable(struct thread *t, int reason, struct task_list *list);
+
+/* Wake the wait of that number, if it is still the one. */
+void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list *list);
+
+/* ---- across the files of this layer ---- */
+
+/* Makes sure that the runtime runs: 0, or the error to return (ENOTSUP, ECANCELED, EAGAIN, ENOMEM). */
+int runtime_enter(void);
+bool runtime_is_strict(void);
+bool runtime_refuses_threads(void);
+vthread_stack_t runtime_default_stack(void);
+bool runtime_forked(void);
+
+extern const struct carrier_hooks thread_hooks;
+
+void thread_finish(void *value);
+void thread_ended(struct thread *t, struct record_cache *cache);
+void thread_discard(struct thread *t);
+void thread_extra_free(struct thread *t);
+size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
+void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
+void misuse(const char *call, const char *format, ...) PRINTF_FORMAT(2, 3);
+
+/* Does p point into the calling virtual thread's own stack, of the SHARED kind? */
+bool stack_is_private(const void *p);
+int stack_refuse_private(const char *call, const char *what, const void *p);
+
+int platform_create(struct thread *t);
+void platform_forget_all(void);
+void runtime_count_created(void);
+void runtime_count_ended(void);
+
+/* strict.c */
+void strict_enter(struct stack *stack);
+int overflow_handler_install(void);
+void overflow_handler_remove(void);
+
+#endif
