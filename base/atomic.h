@@ -73,7 +73,7 @@ extern ATOMIC(uint32_t) atomic_fence_word;
 #endif
 
 /* True once barrier_init() found the kernel's membarrier; read-mostly. */
-extern bool barrier_asymmetric;
+extern HIDDEN bool barrier_asymmetric;
 void barrier_init(void);
 void barrier_heavy(void);
 

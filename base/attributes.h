@@ -14,6 +14,8 @@
 #define NORETURN __attribute__((noreturn))
 #define NODISCARD __attribute__((warn_unused_result))
 #define PRINTF_FORMAT(fmt, first) __attribute__((format(printf, fmt, first)))
+/* On declarations of data that hot paths read: spares them the indirection of position-independent code. */
+#define HIDDEN __attribute__((visibility("hidden")))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Written by different threads: keep on lines of their own. */

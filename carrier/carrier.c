@@ -18,7 +18,7 @@ enum {
     TIMERS_MAX = 128,
 };
 
-_Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec"), visibility("hidden")));
+_Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec")));
 
 static uint32_t next_random(struct carrier *c)
 {
@@ -384,44 +384,31 @@ static struct task *look_around(struct carrier *c)
     return take_injected(c);
 }
 
-static struct task *next(struct carrier *c)
+/* The own ring has nothing, or it is time to look around. */
+struct task *carrier_next_slow(struct carrier *c, bool look)
 {
-    uint32_t tick = atomic_load_relaxed(&c->tick) + 1;
     struct task *task = NULL;
 
-    atomic_store_relaxed(&c->tick, tick);
-    if (UNLIKELY(tick >= LOOK_AROUND_EVERY)) {
-        atomic_store_relaxed(&c->tick, 0);
+    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
+        carrier_unblock(c);
+    if (look) {
+        atomic_store_relaxed(&c->look_at, atomic_load_relaxed(&c->begun) + LOOK_AROUND_EVERY);
         if (atomic_load_acquire(&pool.stopping))
             return NULL;
         task = look_around(c);
+        if (task == NULL)
+            task = ring_take(&c->ring);
     }
-    if (task == NULL)
-        task = ring_take(&c->ring);
-    if (UNLIKELY(task == NULL)) {
+    if (task == NULL) {
         atomic_store_relaxed(&c->in_task, false);
         task = find(c);
         atomic_store_relaxed(&c->in_task, true);
     }
-    if (UNLIKELY(c->idler.searching))
-        found(c);
-    return task;
-}
-
-void carrier_loop(struct carrier *c)
-{
-    struct task *task;
-    uint64_t begun = 0;
-
-    while ((task = next(c)) != NULL) {
-        atomic_store_relaxed(&c->begun, ++begun);
-        c->pushes = 0;
-        pool.hooks.run(c, task);
-        if (UNLIKELY(atomic_load_relaxed(&c->wake_skipped)))
-            atomic_store_relaxed(&c->wake_skipped, false);
-        if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
-            carrier_unblock(c);
+    if (c->idler.searching) {
+        if (task != NULL)
+            found(c);
+        else
+            idle_found(&pool.idle, &c->idler);
     }
-    if (c->idler.searching)
-        idle_found(&pool.idle, &c->idler);
+    return task;
 }

@@ -54,7 +54,7 @@ struct carrier {
 
     /* Written by the carrier, read by the monitor; hints. */
     CACHE_ALIGNED ATOMIC(uint64_t) begun; /* tasks begun */
-    ATOMIC(uint32_t) tick;                /* towards the next look around; the monitor may hasten it */
+    ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
     ATOMIC(bool) in_task;
     ATOMIC(bool) wake_skipped; /* one task waits in the ring that nobody was woken for */
 
@@ -80,7 +80,8 @@ struct carrier_hooks {
     size_t carrier_bytes; /* of the structure that begins with a struct carrier */
     void (*start)(struct carrier *carrier);
     void (*stop)(struct carrier *carrier);
-    void (*run)(struct carrier *carrier, struct task *task);
+    /* Take tasks with carrier_next and run them until it returns NULL. */
+    void (*run)(struct carrier *carrier);
     /* A timer fired; returns the task if it is to be made runnable now, else NULL. */
     struct task *(*timer)(uint32_t id, uint32_t sequence);
     /* The carrier has run one task for held_ns while work waits; on the monitor's thread. */
@@ -131,7 +132,7 @@ struct pool {
     ATOMIC(uint32_t) epoch; /* seconds or so in which the monitor was awake */
 };
 
-extern struct pool pool;
+extern HIDDEN struct pool pool;
 
 /*
  * The carrier this code runs on; NULL on other threads.
@@ -140,7 +141,7 @@ extern struct pool pool;
  * address of a thread-local variable, or its value, across a call.  So it is
  * read by assembly that the compiler may neither move nor merge.
  */
-extern _Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec"), visibility("hidden")));
+extern HIDDEN _Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec")));
 
 ALWAYS_INLINE struct carrier *carrier_self(void)
 {
@@ -173,6 +174,35 @@ void pool_set_poller(struct poller *poller);
 
 /* Any thread: make a task runnable. */
 void pool_inject(struct task *task);
+
+/*
+ * Carrier, between two tasks: the next one to run; NULL: the pool stops.
+ */
+struct task *carrier_next_slow(struct carrier *c, bool look);
+
+/* The next one has been chosen and is about to be run. */
+ALWAYS_INLINE void carrier_begin(struct carrier *c)
+{
+    atomic_store_relaxed(&c->begun, atomic_load_relaxed(&c->begun) + 1);
+    c->pushes = 0;
+}
+
+/* Is it time to look at other things than the own ring? */
+ALWAYS_INLINE bool carrier_shall_look(struct carrier *c)
+{
+    return atomic_load_relaxed(&c->begun) >= atomic_load_relaxed(&c->look_at);
+}
+
+ALWAYS_INLINE struct task *carrier_next(struct carrier *c)
+{
+    bool look = carrier_shall_look(c);
+    struct task *task = UNLIKELY(look) ? NULL : ring_take(&c->ring);
+
+    if (UNLIKELY(task == NULL) && (task = carrier_next_slow(c, look)) == NULL)
+        return NULL;
+    carrier_begin(c);
+    return task;
+}
 
 /* Carrier: make a task runnable on the own ring. */
 void carrier_push_overflow(struct carrier *c, struct task *task);

@@ -5,9 +5,6 @@
 
 struct carrier;
 
-/* Runs tasks until the pool stops. */
-void carrier_loop(struct carrier *c);
-
 /* The carrier has given up its place among the running: wait until it gets one again. */
 void pool_sleep_dormant(struct carrier *c);
 

@@ -63,6 +63,7 @@ static void rescue(struct carrier *c, int64_t now_ns)
         return;
     if (!atomic_cas_acq_rel(&c->state, &running, CARRIER_HOGGED))
         return;
+    atomic_store_relaxed(&c->look_at, 0); /* so that it notices */
     atomic_fetch_sub_acq_rel(&pool.running, 1);
     atomic_fetch_add_relaxed(&pool.hogs, 1);
     atomic_fence_seq_cst();
@@ -80,7 +81,7 @@ static void watch(struct carrier *c, int64_t now_ns)
         c->seen_since_ns = now_ns;
         c->seen_cpu_ns = 0;
         /* A busy carrier with long tasks shall not wait for its 61st one. */
-        atomic_store_relaxed(&c->tick, 60);
+        atomic_store_relaxed(&c->look_at, 0);
         return;
     }
     if (atomic_load_relaxed(&c->wake_skipped)) {

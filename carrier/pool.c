@@ -56,7 +56,7 @@ static void *carrier_main(void *arg)
     if (signal_stack != NULL)
         sigaltstack(&altstack, NULL);
     pool.hooks.start(c);
-    carrier_loop(c);
+    pool.hooks.run(c);
     pool.hooks.stop(c);
     carrier_current = NULL;
     sigaltstack(&none, NULL);

@@ -99,6 +99,43 @@ NODISCARD static inline bool ring_push(struct ring *ring, struct task *task)
 
 COLD struct task *ring_take_slow(struct ring *ring);
 
+/* Owner: go inside, unless a thief is; then stay outside and return false. */
+static inline bool ring_enter(struct ring *ring)
+{
+    atomic_store_relaxed(&ring->owner_inside, 1);
+    barrier_light(); /* pairs with the heavy barrier in ring_steal */
+    if (LIKELY(atomic_load_acquire(&ring->thief_inside) == 0))
+        return true;
+    atomic_store_release(&ring->owner_inside, 0);
+    return false;
+}
+
+static inline void ring_leave(struct ring *ring)
+{
+    atomic_store_release(&ring->owner_inside, 0);
+}
+
+/* Owner, inside: the oldest task, which stays; NULL: there is none. */
+static inline struct task *ring_oldest(struct ring *ring)
+{
+    uint64_t head = atomic_load_relaxed(&ring->head);
+
+    return head != atomic_load_relaxed(&ring->tail) ? ring->slots[head & (ring->capacity - 1)] : NULL;
+}
+
+/*
+ * Owner, inside: take the oldest task off and put another one at the end.  As
+ * long as the owner stays inside, no thief gets at it.
+ */
+static inline void ring_replace_oldest(struct ring *ring, struct task *task)
+{
+    uint64_t tail = atomic_load_relaxed(&ring->tail);
+
+    atomic_store_relaxed(&ring->head, atomic_load_relaxed(&ring->head) + 1);
+    ring->slots[tail & (ring->capacity - 1)] = task;
+    atomic_store_release(&ring->tail, tail + 1);
+}
+
 /* Owner: the oldest task, or NULL. */
 static inline struct task *ring_take(struct ring *ring)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "continuation/chunk.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -30,7 +31,7 @@ static struct {
     size_t committed;
     struct chunk_class {
         struct lock lock;
-        struct chunk_free *batches; /* lists of CHUNK_BATCH chunks */
+        struct chunk_free *batches; /* lists of so many chunks as were drained at once */
         char *bump;                 /* the rest of the newest slab */
         char *bump_end;
     } classes[CHUNK_CLASSES];
@@ -55,6 +56,14 @@ static uint32_t class_bytes(uint32_t class)
         return (class + 1) * CHUNK_STEP;
     class -= CHUNK_FINE_CLASSES;
     return (1024u << (class / 16)) + (class % 16 + 1) * (64u << (class / 16));
+}
+
+/* How many go to the depot and come back at once: no more than 64 KiB of them. */
+static uint32_t batch_of(uint32_t bytes)
+{
+    uint32_t n = CHUNK_CLASS_MAX / bytes;
+
+    return LIKELY(n >= CHUNK_BATCH) ? CHUNK_BATCH : n + 1;
 }
 
 uint32_t chunk_usable(uint32_t bytes)
@@ -170,11 +179,13 @@ static void drain(struct chunk_list *list, uint32_t class, uint32_t n)
 
 static void *large_alloc(uint32_t bytes)
 {
+    int saved = errno;
     void *p;
 
     if (fault_point(FAULT_COMMIT))
         return NULL;
     p = mmap(NULL, chunk_usable(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = saved;
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -211,8 +222,8 @@ void chunk_free(struct chunk_cache *cache, void *chunk, uint32_t bytes)
 
     f->next = list->head;
     list->head = f;
-    if (UNLIKELY(++list->count >= 2 * CHUNK_BATCH))
-        drain(list, class, CHUNK_BATCH);
+    if (UNLIKELY(++list->count >= 2 * batch_of(bytes)))
+        drain(list, class, batch_of(bytes));
 }
 
 void chunk_cache_flush(struct chunk_cache *cache)

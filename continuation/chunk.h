@@ -24,7 +24,7 @@ enum {
     CHUNK_CLASS_MAX = 64 * 1024,
     CHUNK_FINE_CLASSES = CHUNK_FINE_MAX / CHUNK_STEP,   /* 16, 32 ... 1024 */
     CHUNK_CLASSES = CHUNK_FINE_CLASSES + 6 * 16,        /* 1024 * 2^6 = 64 KiB */
-    CHUNK_BATCH = 64,
+    CHUNK_BATCH = 64, /* at most; 64 KiB of larger ones */
 };
 
 struct chunk_cache {

@@ -7,8 +7,8 @@
 #include "continuation/sanitizer.h"
 
 /*
- * Frames are copied in 16-byte steps with loads and stores that no sanitizer
- * instruments: it would take the poison between the variables for an error.
+ * Sanitizers must not look on: they would take the poison between variables for an
+ * error.  (valgrind may: what memcpy copies stays as defined as it was.)
  */
 NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
 {
@@ -23,6 +23,12 @@ NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
 #endif
 }
 
+/* A collector that stops us in a signal handler sees what comes before done before what comes after. */
+static inline void publish(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 bool cont_freeze(struct cont *cont, struct stack *stack, struct chunk_cache *cache)
 {
     uint32_t bytes = (uint32_t)(cont_base(stack) - (char *)cont->sp);
@@ -35,7 +41,9 @@ bool cont_freeze(struct cont *cont, struct stack *stack, struct chunk_cache *cac
     copy_frames(chunk, cont->sp, bytes);
     sanitizer_frames_leave(cont->sp, bytes, (char *)chunk + bytes);
     cont->bytes = bytes;
+    publish();
     cont->chunk = chunk;
+    publish();
     stack->resident = NULL;
     return true;
 }
@@ -46,9 +54,19 @@ void cont_thaw(struct cont *cont, struct stack *stack, struct chunk_cache *cache
     uint32_t bytes = cont->bytes;
 
     ASSERT2(stack->resident == NULL);
+    sanitizer_memory_usable(cont->sp, bytes);
     copy_frames(cont->sp, chunk, bytes);
     sanitizer_frames_return(cont->sp, bytes, (char *)chunk + bytes);
+    publish();
     stack->resident = cont;
+    publish();
     cont->chunk = NULL;
     chunk_free(cache, chunk, bytes + sanitizer_shadow_bytes(bytes));
+}
+
+void cont_drop_chunk(struct cont *cont, struct chunk_cache *cache)
+{
+    sanitizer_side_fini((struct sanitizer_side *)(void *)((char *)cont->chunk + cont->bytes - SANITIZER_TOP_BYTES));
+    chunk_free(cache, cont->chunk, cont->bytes + sanitizer_shadow_bytes(cont->bytes));
+    cont->chunk = NULL;
 }

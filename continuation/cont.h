@@ -19,8 +19,8 @@
  * the frames, if any, are on the stack.
  *
  * Order of publication, for a collector that may stop us between any two
- * instructions: copy, length, chunk, and only then the stack's resident; at any
- * instant one of the two places holds the frames.
+ * instructions: frames and length, chunk, and only then the stack's resident; and
+ * back: frames, resident, chunk.  At any instant one of the two places holds them.
  */
 #ifndef CONTINUATION_CONT_H
 #define CONTINUATION_CONT_H
@@ -31,6 +31,7 @@
 
 #include "base/attributes.h"
 #include "continuation/chunk.h"
+#include "continuation/sanitizer.h"
 #include "continuation/stack.h"
 #include "continuation/switch.h"
 
@@ -41,14 +42,58 @@ struct cont {
     uint32_t bytes; /* of the frames in the chunk */
 };
 
+/* Where what is frozen ends: with a sanitizer, its notes above the frames go along. */
 static inline char *cont_base(const struct stack *stack)
 {
-    return stack->top - SWITCH_TOP_BYTES;
+    return SANITIZER_TOP_BYTES > 0 ? stack->top : stack->top - SWITCH_TOP_BYTES;
+}
+
+static inline struct sanitizer_side *cont_side(const struct stack *stack)
+{
+    return (struct sanitizer_side *)(void *)(stack->top - SANITIZER_TOP_BYTES);
+}
+
+/* Build the first frames of a continuation on a vacant stack that the caller holds; returns its sp. */
+static inline void *cont_prepare(const struct stack *stack, const struct switch_entry *entry)
+{
+    char *top = stack->top - SANITIZER_TOP_BYTES;
+
+    sanitizer_memory_usable(top - SWITCH_FIRST_BYTES, SWITCH_FIRST_BYTES + SANITIZER_TOP_BYTES);
+    sanitizer_side_init(cont_side(stack), stack->limit, stack->top);
+    return switch_prepare(top, entry);
+}
+
+/* For the sanitizers: immediately before a switch to the stack, or from it, or from it for the last time. */
+ALWAYS_INLINE void sanitizer_in(struct switch_frame *frame, const struct stack *stack)
+{
+    (void)frame, (void)stack;
+    sanitizer_enter(&frame->side, cont_side(stack));
+}
+
+ALWAYS_INLINE void sanitizer_out(struct switch_frame *frame, const struct stack *stack)
+{
+    (void)frame, (void)stack;
+    sanitizer_leave(&frame->side, cont_side(stack), false);
+}
+
+ALWAYS_INLINE void sanitizer_last_out(struct switch_frame *frame, const struct stack *stack)
+{
+    (void)frame, (void)stack;
+    sanitizer_leave(&frame->side, cont_side(stack), true);
+}
+
+/* The frames from sp up are dead, whether they ended or were dropped. */
+static inline void cont_frames_end(const struct stack *stack, void *sp)
+{
+    sanitizer_side_fini(cont_side(stack));
+    sanitizer_clean(sp, stack->top);
 }
 
 static inline uint32_t cont_frame_bytes(const struct cont *cont)
 {
-    return cont->chunk != NULL ? cont->bytes : cont->sp == NULL ? 0 : (uint32_t)(cont_base(stack_at(cont->stack)) - (char *)cont->sp);
+    if (cont->chunk != NULL || cont->sp == NULL)
+        return cont->chunk != NULL ? cont->bytes : 0;
+    return (uint32_t)(cont_base(stack_at(cont->stack)) - (char *)cont->sp);
 }
 
 /* Copy the frames of a resident to a chunk.  False when out of memory: nothing changed. */
@@ -56,6 +101,9 @@ NODISCARD bool cont_freeze(struct cont *cont, struct stack *stack, struct chunk_
 
 /* Bring the frames of a frozen continuation back; its stack is vacant. */
 void cont_thaw(struct cont *cont, struct stack *stack, struct chunk_cache *cache);
+
+/* Free the frames of a frozen continuation that shall not go on. */
+COLD void cont_drop_chunk(struct cont *cont, struct chunk_cache *cache);
 
 /*
  * The caller holds the shared stack: make cont the resident.  False when
@@ -76,12 +124,12 @@ NODISCARD static inline bool cont_occupy(struct cont *cont, struct stack *stack,
 /* Drop a continuation that ended or shall not go on; the caller holds its stack. */
 static inline void cont_drop(struct cont *cont, struct stack *stack, struct chunk_cache *cache)
 {
+    if (UNLIKELY(cont->chunk != NULL))
+        cont_drop_chunk(cont, cache);
+    else if (cont->sp != NULL)
+        cont_frames_end(stack, cont->sp);
     if (stack->resident == cont)
         stack->resident = NULL;
-    if (cont->chunk != NULL) {
-        chunk_free(cache, cont->chunk, cont->bytes);
-        cont->chunk = NULL;
-    }
     cont->sp = NULL;
 }
 

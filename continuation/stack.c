@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "continuation/stack.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/futex.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "continuation/sanitizer.h"
 
 enum {
     TABLE_MAX = 1u << 24,  /* descriptors reserved; a dedicated stack each at most */
@@ -27,9 +29,9 @@ static struct {
     uint32_t arena_max;
     size_t table_bytes;
     size_t table_committed;
-    uint32_t count;      /* descriptors in use so far, from index 1 */
-    uint32_t sole_count;
-    struct stack *free_sole;
+    ATOMIC(uint32_t) count; /* descriptors in use so far, from index 1 */
+    ATOMIC(uint32_t) sole_count;
+    ATOMIC(struct stack *) free_sole;
     struct stack *free_dedicated;
     struct stack *free_odd; /* descriptors alone, their mapping gone */
     struct stack **shared;
@@ -44,12 +46,7 @@ size_t stack_default_bytes(void)
 
 uint32_t stack_count(void)
 {
-    uint32_t n;
-
-    lock_acquire(&pool.lock);
-    n = pool.count;
-    lock_release(&pool.lock);
-    return n;
+    return atomic_load_acquire(&pool.count); /* pairs with descriptor_new_locked */
 }
 
 bool stack_init(const struct stack_params *params)
@@ -58,6 +55,7 @@ bool stack_init(const struct stack_params *params)
 
     if (stack_table != NULL)
         return true;
+    sanitizer_valgrind_look();
     pool.params = *params;
     pool.params.stack_bytes = (params->stack_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     pages = (pool.params.stack_bytes + STACK_GUARD_BYTES) / PAGE_BYTES + 1;
@@ -81,7 +79,7 @@ fail:
 
 void stack_fini(void)
 {
-    for (uint32_t i = 1; i <= pool.count; i++)
+    for (uint32_t i = 1; i <= stack_count(); i++)
         if (stack_table[i].base != NULL)
             munmap(stack_table[i].base, (size_t)(stack_table[i].top - stack_table[i].base));
     memory_free(pool.shared);
@@ -94,16 +92,18 @@ void stack_fini(void)
 /* A new descriptor; with the lock held. */
 static struct stack *descriptor_new_locked(void)
 {
-    size_t need = (size_t)(pool.count + 2) * sizeof(struct stack);
+    uint32_t index = atomic_load_relaxed(&pool.count) + 1;
+    size_t need = (size_t)(index + 1) * sizeof(struct stack);
 
-    if (pool.count + 2 > TABLE_MAX)
+    if (index >= TABLE_MAX)
         return NULL;
     if (need > pool.table_committed) {
         if (!memory_commit((char *)stack_table + pool.table_committed, CACHE_LINE * PAGE_BYTES))
             return NULL;
         pool.table_committed += CACHE_LINE * PAGE_BYTES;
     }
-    return &stack_table[++pool.count];
+    atomic_store_release(&pool.count, index); /* what is not set up yet contains no address */
+    return &stack_table[index];
 }
 
 /* A new default-sized stack from the arena; with the lock held. */
@@ -126,6 +126,7 @@ static struct stack *arena_new_locked(enum stack_kind kind)
     s->limit = base + STACK_GUARD_BYTES;
     s->top = base + pool.stride - (pool.arena_count % COLOURS) * CACHE_LINE;
     s->kind = (uint8_t)kind;
+    sanitizer_stack_register(s->limit, s->top);
     pool.arena_count++;
     return s;
 }
@@ -135,6 +136,7 @@ static struct stack *odd_new_locked(size_t bytes)
 {
     size_t whole = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + STACK_GUARD_BYTES;
     struct stack *s = pool.free_odd;
+    int saved = errno;
     char *base;
 
     if (s != NULL)
@@ -149,6 +151,7 @@ static struct stack *odd_new_locked(size_t bytes)
             munmap(base, whole);
         s->next_free = pool.free_odd;
         pool.free_odd = s;
+        errno = saved;
         return NULL;
     }
     memory_no_huge(base, whole);
@@ -156,26 +159,30 @@ static struct stack *odd_new_locked(size_t bytes)
     s->limit = base + STACK_GUARD_BYTES;
     s->top = base + whole;
     s->kind = STACK_DEDICATED;
+    atomic_store_relaxed(&s->members, sanitizer_stack_register(s->limit, s->top)); /* nobody else uses the field */
     return s;
 }
 
 struct stack *stack_sole_take(struct stack_cache *cache)
 {
     struct stack *s = cache->sole;
+    uint32_t sole;
 
     if (LIKELY(s != NULL)) {
         cache->sole = s->next_free;
         cache->sole_count--;
         return s;
     }
-    if (pool.free_sole == NULL && pool.sole_count >= pool.params.sole_max)
-        return NULL; /* unlocked look: at worst a shared stack is used */
+    /* A look without the lock: at worst a shared stack is used. */
+    if (atomic_load_relaxed(&pool.free_sole) == NULL && atomic_load_relaxed(&pool.sole_count) >= pool.params.sole_max)
+        return NULL;
     lock_acquire(&pool.lock);
-    s = pool.free_sole;
+    s = atomic_load_relaxed(&pool.free_sole);
+    sole = atomic_load_relaxed(&pool.sole_count);
     if (s != NULL)
-        pool.free_sole = s->next_free;
-    else if (pool.sole_count < pool.params.sole_max && (s = arena_new_locked(STACK_SOLE)) != NULL)
-        pool.sole_count++;
+        atomic_store_relaxed(&pool.free_sole, s->next_free);
+    else if (sole < pool.params.sole_max && (s = arena_new_locked(STACK_SOLE)) != NULL)
+        atomic_store_relaxed(&pool.sole_count, sole + 1);
     lock_release(&pool.lock);
     return s;
 }
@@ -206,6 +213,17 @@ struct stack *stack_dedicated_take(struct stack_cache *cache, size_t bytes)
     return s;
 }
 
+static void free_locked(struct stack *s)
+{
+    if (s->kind == STACK_SOLE) {
+        s->next_free = atomic_load_relaxed(&pool.free_sole);
+        atomic_store_relaxed(&pool.free_sole, s);
+    } else {
+        s->next_free = pool.free_dedicated;
+        pool.free_dedicated = s;
+    }
+}
+
 void stack_give_back(struct stack_cache *cache, struct stack *s)
 {
     struct stack **list = s->kind == STACK_SOLE ? &cache->sole : &cache->dedicated;
@@ -214,6 +232,7 @@ void stack_give_back(struct stack_cache *cache, struct stack *s)
     s->resident = NULL;
     if (UNLIKELY(s->base != NULL)) {
         lock_acquire(&pool.lock);
+        sanitizer_stack_deregister(atomic_load_relaxed(&s->members));
         munmap(s->base, (size_t)(s->top - s->base));
         s->base = NULL;
         s->limit = s->top = NULL;
@@ -229,9 +248,7 @@ void stack_give_back(struct stack_cache *cache, struct stack *s)
         return;
     }
     lock_acquire(&pool.lock);
-    list = s->kind == STACK_SOLE ? &pool.free_sole : &pool.free_dedicated;
-    s->next_free = *list;
-    *list = s;
+    free_locked(s);
     lock_release(&pool.lock);
 }
 
@@ -241,15 +258,11 @@ void stack_cache_flush(struct stack_cache *cache)
     uint32_t random = cache->random;
 
     lock_acquire(&pool.lock);
-    for (int i = 0; i < 2; i++) {
-        struct stack **to = i == 0 ? &pool.free_sole : &pool.free_dedicated;
-
+    for (int i = 0; i < 2; i++)
         for (struct stack *s = lists[i], *next; s != NULL; s = next) {
             next = s->next_free;
-            s->next_free = *to;
-            *to = s;
+            free_locked(s);
         }
-    }
     lock_release(&pool.lock);
     *cache = (struct stack_cache){.random = random};
 }
@@ -350,7 +363,7 @@ struct stack *stack_find(const void *address, bool *ret_in_guard)
 {
     const char *p = address;
 
-    for (uint32_t i = 1; i <= pool.count; i++) {
+    for (uint32_t i = 1; i <= stack_count(); i++) {
         struct stack *s = &stack_table[i];
 
         if (p < s->top && p >= s->limit - STACK_GUARD_BYTES) {

@@ -64,7 +64,7 @@ void stack_fini(void);
 size_t stack_default_bytes(void);
 
 /* Index 0 names no stack. */
-extern struct stack *stack_table;
+extern HIDDEN struct stack *stack_table;
 
 static inline struct stack *stack_at(uint32_t index)
 {
@@ -74,6 +74,11 @@ static inline struct stack *stack_at(uint32_t index)
 static inline uint32_t stack_index(const struct stack *stack)
 {
     return (uint32_t)(stack - stack_table);
+}
+
+static inline bool stack_is_shared(const struct stack *stack)
+{
+    return stack->kind == STACK_SHARED;
 }
 
 static inline bool stack_contains(const struct stack *stack, const void *p)

@@ -45,6 +45,49 @@ switch_out:
     .cfi_endproc
     .size switch_out, . - switch_out
 
+/* void *switch_over(void **save, void *sp, uint32_t *left, void *value) */
+    .globl switch_over
+    .hidden switch_over
+    .type switch_over, %function
+    .p2align 4
+switch_over:
+    .cfi_startproc
+    hint #34 /* bti c */
+    sub sp, sp, #160
+    .cfi_adjust_cfa_offset 160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    .cfi_rel_offset x29, 80
+    .cfi_rel_offset x30, 88
+    mov x4, sp
+    str x4, [x0]
+    mov sp, x1
+    stlr wzr, [x2]
+    mov x0, x3
+    ldp x19, x20, [sp, #0]
+    ldp x21, x22, [sp, #16]
+    ldp x23, x24, [sp, #32]
+    ldp x25, x26, [sp, #48]
+    ldp x27, x28, [sp, #64]
+    ldp x29, x30, [sp, #80]
+    ldp d8, d9, [sp, #96]
+    ldp d10, d11, [sp, #112]
+    ldp d12, d13, [sp, #128]
+    ldp d14, d15, [sp, #144]
+    add sp, sp, #160
+    mov x16, x30
+    br x16
+    .cfi_endproc
+    .size switch_over, . - switch_over
+
 /* Entered by switch_in with x19 = fn, x20 = arg, x21 = finish, sp = top. */
     .globl switch_start
     .hidden switch_start

@@ -3,12 +3,17 @@
 
     .text
 
-/* void *switch_out(struct switch_frame *frame, void *value) */
-    .globl switch_out
-    .hidden switch_out
+/*
+ * void *switch_out(struct switch_frame *frame, void *value)
+ * int switch_yield(struct switch_frame *frame, void *value, int code): the code stays in edx
+ */
+    .globl switch_out, switch_yield
+    .hidden switch_out, switch_yield
     .type switch_out, @function
+    .type switch_yield, @function
     .p2align 4
 switch_out:
+switch_yield:
     .cfi_startproc
     endbr64
     pushq %rbp
@@ -36,6 +41,125 @@ switch_out:
     notrack jmpq *%rcx
     .cfi_endproc
     .size switch_out, . - switch_out
+
+/* void *switch_over(void **save, void *sp, uint32_t *left, void *value) */
+    .globl switch_over
+    .hidden switch_over
+    .type switch_over, @function
+    .p2align 4
+switch_over:
+    .cfi_startproc
+    endbr64
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    pushq %rbx
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbx, 0
+    pushq %r12
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r12, 0
+    pushq %r13
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r13, 0
+    pushq %r14
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r14, 0
+    pushq %r15
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r15, 0
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    movl $0, (%rdx) /* stores are seen in order here: a release */
+    movq %rcx, %rax
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .cfi_endproc
+    .size switch_over, . - switch_over
+
+/* int switch_run(struct switch_frame *frame, void *sp, void **ret_value, uint8_t *ret_done) */
+    .globl switch_run
+    .hidden switch_run
+    .type switch_run, @function
+    .p2align 4
+switch_run:
+    .cfi_startproc
+    endbr64
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    pushq %rbx
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbx, 0
+    pushq %r12
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r12, 0
+    pushq %r13
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r13, 0
+    pushq %r14
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r14, 0
+    pushq %r15
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r15, 0
+    pushq %rdx
+    .cfi_adjust_cfa_offset 8
+    pushq %rcx
+    .cfi_adjust_cfa_offset 8
+    leaq 1f(%rip), %rcx
+    pushq %rcx
+    .cfi_adjust_cfa_offset 8
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    popq %rcx
+    xorl %eax, %eax
+    notrack jmpq *%rcx
+1:  endbr64
+    .cfi_adjust_cfa_offset -8
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    popq %rdi
+    .cfi_adjust_cfa_offset -8
+    testl %edx, %edx
+    movq %rax, (%rdi)
+    setne (%rcx)
+    movl %edx, %eax
+    popq %r15
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r15
+    popq %r14
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r14
+    popq %r13
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r13
+    popq %r12
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r12
+    popq %rbx
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbx
+    popq %rbp
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbp
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register rip, rcx
+    notrack jmpq *%rcx
+    .cfi_endproc
+    .size switch_run, . - switch_run
 
 /* Entered by switch_in with r12 = fn, r13 = arg, r15 = finish, rsp = top. */
     .globl switch_start

@@ -83,7 +83,7 @@ static struct stack *choose_stack(struct processor *p, struct thread *t)
  * Make the thread's stack ready to be switched to.  NULL: not now; the thread
  * waits for its stack or is back in the queue, and must not be touched.
  */
-static struct stack *prepare_stack(struct processor *p, struct thread *t)
+static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *t)
 {
     bool first = t->cont.sp == NULL && !(t->flags & THREAD_HOLDS_STACK);
     struct stack *s = first ? NULL : stack_at(t->cont.stack);
@@ -135,7 +135,7 @@ static void save_errno(struct processor *p, struct thread *t)
 }
 
 /* Once a second or so: did a deep call leave pages behind? */
-static void maybe_trim(struct processor *p, struct thread *t, struct stack *s)
+static inline void maybe_trim(struct processor *p, struct thread *t, struct stack *s)
 {
     uint16_t epoch = (uint16_t)atomic_load_relaxed(&pool.epoch);
 
@@ -194,7 +194,7 @@ static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
  */
 static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum leave why)
 {
-    bool shared = s->kind == STACK_SHARED;
+    bool shared = stack_is_shared(s);
 
     save_errno(p, t);
     switch (why) {
@@ -232,21 +232,16 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
     panic("a thread left for no reason");
 }
 
-static void run(struct carrier *c, struct task *task)
+/* Mount the thread, and again as long as it cannot leave. */
+ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
 {
-    struct processor *p = processor_of(c);
-    struct thread *t = thread_of_task(task);
-    struct thread *ahead = container_of(ring_peek(&c->ring, 1), struct thread, link.task);
+    struct carrier *c = &p->carrier;
     enum leave why;
 
-    __builtin_prefetch(ahead);
-    if (UNLIKELY(t->flags & THREAD_STICKY) || UNLIKELY(pool.force_migrate))
-        if (mount_elsewhere(c, t))
-            return;
     do {
-        struct stack *s = prepare_stack(p, t);
+        struct stack *s = stack_at(t->cont.stack);
 
-        if (UNLIKELY(s == NULL))
+        if (UNLIKELY(t->cont.sp == NULL || stack_is_shared(s) || s->vacated) && (s = prepare_stack(p, t)) == NULL)
             return;
         p->current = t;
         p->stack = s;
@@ -258,13 +253,32 @@ static void run(struct carrier *c, struct task *task)
             t->flags &= (uint8_t)~THREAD_HAS_ERRNO;
         }
         why = (enum leave)(uintptr_t)switch_in(&p->frame, t->cont.sp, (void *)(uintptr_t)t->reason);
+        /* Not necessarily the one that was mounted: threads hand over directly (vthread_yield). */
+        t = p->current;
+        s = p->stack;
         t->cont.sp = p->frame.cont_sp;
         p->current = NULL;
-        if (LIKELY(unmount(p, t, p->stack, why)))
+        if (LIKELY(unmount(p, t, s, why)))
             return;
-        if (p->stack->kind == STACK_SHARED && why == LEAVE_PINNED)
+        if (why == LEAVE_PINNED)
             t->flags |= THREAD_HOLDS_STACK; /* taken back already */
     } while (true);
+}
+
+static void run(struct carrier *c)
+{
+    struct processor *p = processor_of(c);
+    struct task *task;
+
+    while ((task = carrier_next(c)) != NULL) {
+        struct thread *t = thread_of_task(task);
+
+        __builtin_prefetch(container_of(ring_peek(&c->ring, 1), struct thread, link.task));
+        if (UNLIKELY(t->flags & THREAD_STICKY) || UNLIKELY(pool.force_migrate))
+            if (mount_elsewhere(c, t))
+                continue;
+        mount(p, t);
+    }
 }
 
 /* ---- hooks ---- */

@@ -11,6 +11,9 @@
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
+/* The sanitizers are told of switches by the carrier. */
+#define HANDOVER_NEVER (BUILT_WITH_ASAN || BUILT_WITH_TSAN)
+
 /* ---- leaving ---- */
 
 /* A CPU exception state or C++ exception globals that differ from a new thread's travel in this frame. */
@@ -274,6 +277,54 @@ bool vthread_interrupted(void)
 
 /* ---- yield and sleep ---- */
 
+/*
+ * Hand the carrier over to the next thread in its ring, from stack to stack.
+ *
+ * Only where nothing needs the carrier's own stack in between: both stacks
+ * belong to one thread each, and nothing else is to be done just now.  This
+ * thread is at the end of the ring before it has left its stack, but no thief
+ * gets at it: the ring's owner stays inside until switch_over has left
+ * (carrier/ring.h).  Returns false if the long way must be gone.
+ */
+static inline bool hand_over(struct processor *p, struct thread *self)
+{
+    struct carrier *c = &p->carrier;
+    struct thread *next;
+    struct stack *s;
+    struct task *task;
+
+    if (UNLIKELY(HANDOVER_NEVER || runtime_plain_switches || carrier_shall_look(c) || self->flags != 0 ||
+                 stack_is_shared(p->stack) || *p->errno_at != 0 || idle_wants_work(&pool.idle) ||
+                 !leave_is_plain(p)) ||
+        UNLIKELY(!ring_enter(&c->ring)))
+        return false;
+    task = ring_oldest(&c->ring);
+    if (UNLIKELY(task == NULL)) { /* nobody waits */
+        ring_leave(&c->ring);
+        carrier_begin(c);
+        atomic_store_relaxed(&self->phase, VTHREAD_RUNNING);
+        return true;
+    }
+    next = container_of(task, struct thread, link.task);
+    s = stack_at(next->cont.stack);
+    if (UNLIKELY(next->flags != 0 || next->cont.sp == NULL || stack_is_shared(s))) {
+        ring_leave(&c->ring);
+        return false;
+    }
+    ring_replace_oldest(&c->ring, &self->link.task);
+    __builtin_prefetch(container_of(ring_peek(&c->ring, 1), struct thread, link.task));
+    carrier_begin(c);
+    self->reason = 0;
+    atomic_store_relaxed(&self->phase, VTHREAD_YIELDED);
+    p->current = next;
+    p->stack = s;
+    c->may_skip_wake = next->predictor >= 2;
+    next->carrier = (uint16_t)c->index;
+    atomic_store_relaxed(&next->phase, VTHREAD_RUNNING);
+    switch_over(&self->cont.sp, next->cont.sp, &c->ring.owner_inside.value, (void *)(uintptr_t)next->reason);
+    return true;
+}
+
 void vthread_yield(void)
 {
     struct processor *p = processor_self();
@@ -287,7 +338,8 @@ void vthread_yield(void)
     if (UNLIKELY(self == NULL) || UNLIKELY(self->flags & THREAD_PINNED) || UNLIKELY(!on_own_stack(p)))
         return;
     atomic_store_relaxed(&self->phase, VTHREAD_YIELDING);
-    leave(p, LEAVE_YIELD);
+    if (!hand_over(p, self))
+        leave(p, LEAVE_YIELD);
 }
 
 void vthread_spin_hint(void)

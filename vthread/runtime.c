@@ -31,7 +31,6 @@ static struct {
     ATOMIC(uint32_t) life;
     ATOMIC(bool) forked;
     bool fork_handler;
-    bool strict;
     vthread_stack_t default_stack;
     vthread_runtime_params_t params;
     ATOMIC(uint64_t) created; /* by platform threads */
@@ -39,10 +38,8 @@ static struct {
     ATOMIC(bool) shutting;    /* somebody is inside vthread_runtime_shutdown */
 } runtime = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-bool runtime_is_strict(void)
-{
-    return runtime.strict;
-}
+bool runtime_strict;
+bool runtime_plain_switches;
 
 vthread_stack_t runtime_default_stack(void)
 {
@@ -173,7 +170,8 @@ static int start_locked(void)
     pool_params.parallelism = env_choice("VTHREAD_PARALLELISM", set->parallelism, cpus, 1, pool_params.max_pool_size);
     pool_params.min_runnable = env_choice("VTHREAD_MIN_RUNNABLE", set->min_runnable, 1, 1, CARRIERS_MAX);
     pool_params.force_migrate = env_number("VTHREAD_FORCE_MIGRATE", 0, 0, 1) != 0;
-    runtime.strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
+    runtime_strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
+    runtime_plain_switches = runtime_strict || pool_params.force_migrate;
     runtime.default_stack = env_stack(set->stack);
     stack_params.stack_bytes = set->stack_bytes != 0
                                    ? set->stack_bytes

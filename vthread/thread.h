@@ -100,8 +100,8 @@ struct thread_extra {
 
 /* ---- records and handles ---- */
 
-extern struct thread *thread_table;
-extern struct thread_cold *thread_cold_table;
+extern HIDDEN struct thread *thread_table;
+extern HIDDEN struct thread_cold *thread_cold_table;
 
 static inline uint32_t thread_index(const struct thread *t)
 {
@@ -230,7 +230,12 @@ void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list
 
 /* Makes sure that the runtime runs: 0, or the error to return (ENOTSUP, ECANCELED, EAGAIN, ENOMEM). */
 int runtime_enter(void);
-bool runtime_is_strict(void);
+extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
+extern HIDDEN bool runtime_strict; /* set while nothing runs */
+static inline bool runtime_is_strict(void)
+{
+    return runtime_strict;
+}
 bool runtime_refuses_threads(void);
 vthread_stack_t runtime_default_stack(void);
 bool runtime_forked(void);
