@@ -309,18 +309,15 @@ static void sleep_idle(struct carrier *c)
 /* More carriers than are entitled?  This one becomes a spare until it is needed. */
 static bool retire_if_surplus(struct carrier *c)
 {
-    uint32_t running = atomic_load_relaxed(&pool.running);
     struct task *task;
 
-    do {
-        if (LIKELY(running <= atomic_load_relaxed(&pool.parallelism)))
-            return false;
-    } while (!atomic_cas_acq_rel(&pool.running, &running, running - 1));
+    if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) || !carrier_retire(c))
+        return false;
     if (c->idler.searching)
         idle_found(&pool.idle, &c->idler);
     while ((task = ring_take(&c->ring)) != NULL)
         pool_inject(task);
-    pool_sleep_dormant(c);
+    carrier_sleep_dormant(c);
     return true;
 }
 

@@ -60,7 +60,7 @@ struct carrier {
 
     /* Shared. */
     CACHE_ALIGNED ATOMIC(uint32_t) token; /* 1: notified */
-    ATOMIC(uint32_t) state;
+    ATOMIC(uint32_t) state; /* written under pool.places */
     struct timer_heap timers;
     struct lock inbox_lock;
     struct task_list inbox;
@@ -71,7 +71,7 @@ struct carrier {
     int64_t seen_since_ns;
     int64_t seen_cpu_ns;
 
-    struct carrier *next_dormant; /* under pool.lock */
+    struct carrier *next_dormant; /* under pool.places */
     pthread_t thread;
     pid_t tid;
 };
@@ -106,7 +106,10 @@ struct pool {
     struct task_list injected;
     ATOMIC(uint32_t) injected_count;
 
-    CACHE_ALIGNED ATOMIC(uint32_t) running;
+    /* Written under places; `running` is the number of carriers in state RUNNING, always. */
+    CACHE_ALIGNED struct lock places;
+    ATOMIC(uint32_t) running;
+    struct carrier *dormant;
     ATOMIC(uint32_t) parallelism;
     ATOMIC(bool) stopping;
     uint32_t max_pool_size;
@@ -116,7 +119,6 @@ struct pool {
 
     pthread_mutex_t lock; /* carriers come and go */
     ATOMIC(uint32_t) count;
-    struct carrier *dormant;
     ATOMIC(struct carrier *) carriers[CARRIERS_MAX];
 
     /* The monitor. */
@@ -256,6 +258,8 @@ static inline void monitor_rouse(void)
 /* For the monitor: wake somebody, whoever searches already; false when nobody is idle. */
 bool pool_wake_one(bool anyway);
 void pool_compensate(void);
+/* Take the carrier's place away, if the task it had begun is still the same; false: it is not. */
+bool carrier_hogged(struct carrier *c, uint64_t begun);
 void carrier_notify(struct carrier *c);
 
 /* parallelism.c: CPUs this process may use, by affinity mask and cgroup quota. */

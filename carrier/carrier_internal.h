@@ -5,7 +5,10 @@
 
 struct carrier;
 
-/* The carrier has given up its place among the running: wait until it gets one again. */
-void pool_sleep_dormant(struct carrier *c);
+/* Give up the place among the running, if there are more than are entitled to one. */
+bool carrier_retire(struct carrier *c);
+
+/* Having retired: wait until there is a place again. */
+void carrier_sleep_dormant(struct carrier *c);
 
 #endif

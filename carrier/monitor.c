@@ -53,7 +53,6 @@ static void rescue(struct carrier *c, int64_t now_ns)
 {
     int64_t held_ns = now_ns - c->seen_since_ns;
     bool computing = thread_cpu_ns(c) - c->seen_cpu_ns > held_ns / 2;
-    uint32_t running = CARRIER_RUNNING;
     uint32_t parallelism = atomic_load_relaxed(&pool.parallelism);
     uint32_t computing_now = 0;
 
@@ -61,12 +60,10 @@ static void rescue(struct carrier *c, int64_t now_ns)
         computing_now += atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
     if (computing && computing_now >= parallelism)
         return;
-    if (!atomic_cas_acq_rel(&c->state, &running, CARRIER_HOGGED))
+    if (!carrier_hogged(c, c->seen_begun))
         return;
     atomic_store_relaxed(&c->look_at, 0); /* so that it notices */
-    atomic_fetch_sub_acq_rel(&pool.running, 1);
     atomic_fetch_add_relaxed(&pool.hogs, 1);
-    atomic_fence_seq_cst();
     pool_compensate();
     pool.hooks.hog(c, held_ns, computing);
 }
@@ -99,8 +96,11 @@ static void attend(int64_t now_ns)
 {
     bool unattended = atomic_load_relaxed(&pool.poller) != NULL && atomic_load_relaxed(&pool.leading) == 0;
 
-    if (idle_count(&pool.idle) == 0)
+    if (idle_count(&pool.idle) == 0) {
+        if (pool_queued() > 0)
+            pool_compensate(); /* an earlier attempt may have failed for want of threads or memory */
         return;
+    }
     for (uint32_t i = 0; !unattended && i < atomic_load_acquire(&pool.count); i++)
         unattended = atomic_load_relaxed(&pool_carrier(i)->timers.earliest_ns) < now_ns - TICK_NS;
     if (unattended)

@@ -85,68 +85,65 @@ static int thread_create(struct carrier *c)
     return error;
 }
 
-/* With pool.lock. */
-static int carrier_create_locked(void)
-{
-    uint32_t index = atomic_load_relaxed(&pool.count);
-    struct carrier *c;
-    void *p = NULL;
-    int error;
+/* ---- places ---- */
 
-    if (index >= pool.max_pool_size || index >= CARRIERS_MAX)
-        return EAGAIN;
-    if (fault_point(FAULT_ALLOC) || posix_memalign(&p, CACHE_LINE, pool.hooks.carrier_bytes) != 0)
-        return ENOMEM;
-    memset(p, 0, pool.hooks.carrier_bytes);
-    c = p;
-    c->index = index;
-    c->random = (index + 1) * 2654435761u;
-    task_list_init(&c->inbox);
-    timer_heap_init(&c->timers, index);
-    if (!ring_init(&c->ring)) {
-        free(c);
-        return ENOMEM;
-    }
-    /* Published before it runs: other carriers may look at it from now on. */
-    atomic_store_release(&pool.carriers[index], c);
-    atomic_store_release(&pool.count, index + 1);
-    atomic_fetch_add_acq_rel(&pool.running, 1);
-    error = thread_create(c);
-    if (error != 0) {
-        /* It stays as an empty place that the next attempt fills; others may be looking at it. */
-        atomic_fetch_sub_acq_rel(&pool.running, 1);
-        atomic_store_relaxed(&c->state, CARRIER_DORMANT);
-        c->tid = 0;
-        c->next_dormant = pool.dormant;
-        pool.dormant = c;
-    }
-    return error;
+static void set_state_locked(struct carrier *c, enum carrier_state state)
+{
+    bool was = atomic_load_relaxed(&c->state) == CARRIER_RUNNING;
+    bool is = state == CARRIER_RUNNING;
+
+    atomic_store_release(&c->state, state);
+    atomic_store_seq_cst(&pool.running, atomic_load_relaxed(&pool.running) - was + is);
 }
 
-/* With pool.lock: one more running carrier, a dormant one if there is. */
-static int activate_locked(void)
+static void add_dormant_locked(struct carrier *c)
 {
-    struct carrier *c = pool.dormant;
-    int error;
+    set_state_locked(c, CARRIER_DORMANT);
+    c->next_dormant = pool.dormant;
+    pool.dormant = c;
+}
 
-    if (c == NULL)
-        return carrier_create_locked();
-    pool.dormant = c->next_dormant;
-    atomic_fetch_add_acq_rel(&pool.running, 1);
-    atomic_store_release(&c->state, CARRIER_RUNNING);
-    if (c->thread == 0) { /* its thread could not be created */
-        error = thread_create(c);
-        if (error != 0) {
-            atomic_fetch_sub_acq_rel(&pool.running, 1);
-            atomic_store_relaxed(&c->state, CARRIER_DORMANT);
-            c->next_dormant = pool.dormant;
-            pool.dormant = c;
-        }
-        return error;
-    }
-    atomic_exchange_acq_rel(&c->token, 1);
-    futex_wake(&c->token, 1);
-    return 0;
+void carrier_block(struct carrier *c)
+{
+    lock_acquire(&pool.places);
+    /* If the monitor has called us hogged already, our place is given away. */
+    if (atomic_load_relaxed(&c->state) == CARRIER_RUNNING)
+        set_state_locked(c, CARRIER_BLOCKED);
+    lock_release(&pool.places);
+    pool_compensate();
+}
+
+bool carrier_hogged(struct carrier *c, uint64_t begun)
+{
+    bool taken;
+
+    lock_acquire(&pool.places);
+    taken = atomic_load_relaxed(&c->state) == CARRIER_RUNNING && atomic_load_relaxed(&c->begun) == begun;
+    if (taken)
+        set_state_locked(c, CARRIER_HOGGED);
+    lock_release(&pool.places);
+    return taken;
+}
+
+void carrier_unblock(struct carrier *c)
+{
+    lock_acquire(&pool.places);
+    set_state_locked(c, CARRIER_RUNNING); /* perhaps one too many: then it retires after this task */
+    lock_release(&pool.places);
+}
+
+bool carrier_retire(struct carrier *c)
+{
+    bool retires;
+
+    lock_acquire(&pool.places);
+    retires = atomic_load_relaxed(&c->state) == CARRIER_RUNNING &&
+              atomic_load_relaxed(&pool.running) > atomic_load_relaxed(&pool.parallelism) &&
+              !atomic_load_relaxed(&pool.stopping);
+    if (retires)
+        add_dormant_locked(c);
+    lock_release(&pool.places);
+    return retires;
 }
 
 /* A spare that sleeps has no inbox: others take what was meant for it. */
@@ -166,30 +163,89 @@ static void forward_inbox(struct carrier *c)
         pool_inject(task);
 }
 
-void pool_sleep_dormant(struct carrier *c)
+void carrier_sleep_dormant(struct carrier *c)
 {
-    pthread_mutex_lock(&pool.lock);
-    if (atomic_load_relaxed(&pool.stopping)) {
-        pthread_mutex_unlock(&pool.lock);
-        return;
-    }
-    atomic_store_relaxed(&c->state, CARRIER_DORMANT);
-    atomic_store_relaxed(&c->token, 0);
-    c->next_dormant = pool.dormant;
-    pool.dormant = c;
-    pthread_mutex_unlock(&pool.lock);
     forward_inbox(c);
     while (atomic_load_acquire(&c->state) == CARRIER_DORMANT && !atomic_load_acquire(&pool.stopping)) {
         futex_wait(&c->token, 0, INT64_MAX);
-        atomic_exchange_acq_rel(&c->token, 0); /* before the look: a later delivery sets it again */
+        atomic_exchange_acq_rel(&c->token, 0); /* before the looks: what comes later sets it again */
         forward_inbox(c);
     }
+}
+
+/* With pool.lock. */
+static int carrier_create_locked(void)
+{
+    uint32_t index = atomic_load_relaxed(&pool.count);
+    struct carrier *c;
+    void *p = NULL;
+
+    if (index >= pool.max_pool_size || index >= CARRIERS_MAX)
+        return EAGAIN;
+    if (fault_point(FAULT_ALLOC) || posix_memalign(&p, CACHE_LINE, pool.hooks.carrier_bytes) != 0)
+        return ENOMEM;
+    memset(p, 0, pool.hooks.carrier_bytes);
+    c = p;
+    c->index = index;
+    c->random = (index + 1) * 2654435761u;
+    task_list_init(&c->inbox);
+    timer_heap_init(&c->timers, index);
+    if (!ring_init(&c->ring)) {
+        free(c);
+        return ENOMEM;
+    }
+    atomic_init(&c->state, CARRIER_BLOCKED); /* not yet running */
+    /* Published before it runs: other carriers may look at it from now on. */
+    atomic_store_release(&pool.carriers[index], c);
+    atomic_store_release(&pool.count, index + 1);
+    lock_acquire(&pool.places);
+    add_dormant_locked(c);
+    lock_release(&pool.places);
+    return 0;
+}
+
+/* With pool.lock: give one more carrier a place, if there is one to give and parallelism allows. */
+static int activate_locked(void)
+{
+    struct carrier *c = NULL;
+    bool full;
+    int error = 0;
+
+    for (;;) {
+        lock_acquire(&pool.places);
+        full = atomic_load_relaxed(&pool.running) >= atomic_load_relaxed(&pool.parallelism);
+        c = full ? NULL : pool.dormant;
+        if (c != NULL) {
+            pool.dormant = c->next_dormant;
+            set_state_locked(c, CARRIER_RUNNING);
+        }
+        lock_release(&pool.places);
+        if (full)
+            return 0;
+        if (c != NULL)
+            break;
+        error = carrier_create_locked();
+        if (error != 0)
+            return error;
+    }
+    if (c->thread != 0) {
+        atomic_exchange_acq_rel(&c->token, 1);
+        futex_wake(&c->token, 1);
+        return 0;
+    }
+    error = thread_create(c);
+    if (error != 0) {
+        lock_acquire(&pool.places);
+        add_dormant_locked(c); /* to be tried again */
+        lock_release(&pool.places);
+    }
+    return error;
 }
 
 /* Too few run: wake a sleeper if somebody idles and there is work, else bring in a spare. */
 void pool_compensate(void)
 {
-    if (atomic_load_relaxed(&pool.running) >= atomic_load_relaxed(&pool.parallelism))
+    if (atomic_load_seq_cst(&pool.running) >= atomic_load_relaxed(&pool.parallelism))
         return;
     if (idle_count(&pool.idle) > 0) {
         if (pool_queued() > 0)
@@ -197,33 +253,9 @@ void pool_compensate(void)
         return;
     }
     pthread_mutex_lock(&pool.lock);
-    if (!atomic_load_relaxed(&pool.stopping) &&
-        atomic_load_relaxed(&pool.running) < atomic_load_relaxed(&pool.parallelism))
-        activate_locked();
+    if (!atomic_load_relaxed(&pool.stopping))
+        activate_locked(); /* if it fails, the monitor tries again */
     pthread_mutex_unlock(&pool.lock);
-}
-
-void carrier_block(struct carrier *c)
-{
-    uint32_t running = CARRIER_RUNNING;
-
-    /* Fails when the monitor has called us hogged already: then our place is given away. */
-    if (atomic_cas_acq_rel(&c->state, &running, CARRIER_BLOCKED)) {
-        atomic_fetch_sub_acq_rel(&pool.running, 1);
-        atomic_fence_seq_cst();
-        pool_compensate();
-    }
-}
-
-void carrier_unblock(struct carrier *c)
-{
-    uint32_t state = atomic_load_relaxed(&c->state);
-
-    while (state == CARRIER_BLOCKED || state == CARRIER_HOGGED)
-        if (atomic_cas_acq_rel(&c->state, &state, CARRIER_RUNNING)) {
-            atomic_fetch_add_acq_rel(&pool.running, 1);
-            return;
-        }
 }
 
 void pool_set_poller(struct poller *poller)
@@ -237,11 +269,12 @@ void pool_set_poller(struct poller *poller)
 
 void pool_set_parallelism(uint32_t n)
 {
+    int error = 0;
+
     atomic_store_relaxed(&pool.parallelism, n);
     pthread_mutex_lock(&pool.lock);
-    while (!atomic_load_relaxed(&pool.stopping) && atomic_load_relaxed(&pool.running) < n)
-        if (activate_locked() != 0)
-            break;
+    while (!atomic_load_relaxed(&pool.stopping) && atomic_load_relaxed(&pool.running) < n && error == 0)
+        error = activate_locked();
     pthread_mutex_unlock(&pool.lock);
     for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
         carrier_notify(pool_carrier(i)); /* surplus ones retire */
@@ -261,7 +294,7 @@ int pool_start(const struct pool_params *params)
     atomic_store_release(&pool.stopping, false);
     pthread_mutex_lock(&pool.lock);
     for (uint32_t i = 0; i < params->parallelism && error == 0; i++)
-        error = carrier_create_locked();
+        error = activate_locked();
     /* One carrier is enough to go on with. */
     if (error != 0 && atomic_load_relaxed(&pool.running) > 0)
         error = 0;
@@ -280,8 +313,9 @@ void pool_stop(void)
 
     monitor_stop();
     pthread_mutex_lock(&pool.lock);
+    lock_acquire(&pool.places); /* nobody retires any more */
     atomic_store_release(&pool.stopping, true);
-    atomic_fence_seq_cst();
+    lock_release(&pool.places);
     count = atomic_load_relaxed(&pool.count);
     pthread_mutex_unlock(&pool.lock);
     for (uint32_t i = 0; i < count; i++) {

@@ -131,16 +131,6 @@ static void discard(struct thread *t, struct record_cache *cache)
     record_free(cache, t);
 }
 
-/* A discarded NEW thread, by vthread_detach. */
-void thread_discard(struct thread *t)
-{
-    struct record_cache *cache = record_cache_self();
-
-    thread_extra_free(t);
-    if (cache != NULL)
-        record_free(cache, t);
-}
-
 static void launch(struct thread *t)
 {
     struct processor *p = processor_self();

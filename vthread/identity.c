@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "vthread/thread.h"
 
-/* Names are short and change rarely: one lock for all. */
+/* Names are short and change rarely: one lock for all.  Others than the thread itself hold a reference meanwhile. */
 static struct lock name_lock;
 
 vthread_t vthread_self(void)
@@ -55,7 +55,7 @@ size_t thread_name_copy(struct thread *t, char *buffer, size_t size)
     size_t length;
 
     lock_acquire(&name_lock);
-    extra = thread_cold(t)->extra;
+    extra = thread_extra(t);
     if (extra != NULL && extra->name != NULL)
         length = (size_t)snprintf(buffer, size, "%s", extra->name);
     else
@@ -64,18 +64,32 @@ size_t thread_name_copy(struct thread *t, char *buffer, size_t size)
     return length;
 }
 
+/* Keep the thread's extra part in being, unless it is the calling thread's own.  0, ESRCH or EAGAIN. */
+static int hold(vthread_t thread, bool *ret_held)
+{
+    struct thread *mounted = thread_mounted();
+
+    *ret_held = mounted == NULL || thread_handle(mounted) != thread;
+    return *ret_held ? vthread_ref(thread) : 0;
+}
+
 int vthread_name(vthread_t thread, char *buffer, size_t size)
 {
     char name[256];
     uint64_t w;
     struct thread *t = known(thread, &w);
     size_t length;
+    bool held;
+    int error;
 
     if (thread == NULL || (buffer == NULL && size > 0))
         return EINVAL;
-    if (t == NULL)
-        return ESRCH;
+    error = t != NULL ? hold(thread, &held) : ESRCH;
+    if (error != 0)
+        return error;
     length = thread_name_copy(t, name, sizeof name);
+    if (held)
+        vthread_unref(thread);
     if (length >= size)
         return ERANGE;
     memcpy(buffer, name, length + 1);
@@ -88,26 +102,34 @@ int vthread_setname(vthread_t thread, const char *name)
     struct thread *t = known(thread, &w);
     struct thread_extra *extra;
     char *copy;
+    bool held;
+    int error;
 
     if (thread == NULL || name == NULL || strlen(name) >= 256)
         return EINVAL;
-    if (t == NULL)
+    if (t == NULL || word_state(w) == WORD_TERMINATED)
         return ESRCH;
     copy = memory_alloc(strlen(name) + 1);
     if (copy == NULL)
         return ENOMEM;
     strcpy(copy, name);
-    lock_acquire(&name_lock);
-    extra = thread_extra_get(t);
-    if (extra != NULL) {
-        char *old = extra->name;
+    error = hold(thread, &held);
+    if (error == 0) {
+        lock_acquire(&name_lock);
+        extra = thread_extra_get(t);
+        if (extra != NULL) {
+            char *old = extra->name;
 
-        extra->name = copy;
-        copy = old;
+            extra->name = copy;
+            copy = old;
+        }
+        lock_release(&name_lock);
+        error = extra != NULL ? 0 : ENOMEM;
+        if (held)
+            vthread_unref(thread);
     }
-    lock_release(&name_lock);
     memory_free(copy);
-    return extra != NULL ? 0 : ENOMEM;
+    return error;
 }
 
 /* ---- state ---- */

@@ -4,10 +4,12 @@
  *
  * Who frees the record?  The word decides: the one who makes both TERMINATED and
  * CONSUMED true.  Exceptions go through the join lock (one of a few, by record):
- *   JOINERS  somebody waits: the ending thread hands out the value, consumes on the
- *            waiters' behalf, and frees.
+ *   JOINERS  somebody waits, or has waited: the ending thread hands out the value,
+ *            consumes on the waiters' behalf if there are any, and clears JOINERS;
+ *            if it finds CONSUMED then, it frees.
  *   COUNTED  references were taken: whoever makes ended && CONSUMED && no
- *            references true, under the lock, frees.
+ *            references true, under the lock, frees.  Of a thread that is
+ *            TERMINATED and COUNTED, CONSUMED is set under the lock only.
  * JOINERS is set, under the lock, only on a thread that is not TERMINATED; so a
  * record that is TERMINATED without it has no waiters and never will.
  */
@@ -39,8 +41,8 @@ static void free_record(struct thread *t, struct record_cache *cache)
         record_free(cache, t);
 }
 
-/* Under the lock, of a COUNTED thread: is this the event that frees it? */
-static bool last_event_locked(struct thread *t)
+/* Under the lock, of a COUNTED thread: has the last of the events happened that free it? */
+static bool is_over_locked(struct thread *t)
 {
     struct thread_cold *cold = thread_cold(t);
     uint64_t w = atomic_load_acquire(&t->word);
@@ -52,19 +54,19 @@ static bool last_event_locked(struct thread *t)
 static void grant_joiners_locked(struct thread *t)
 {
     struct thread_cold *cold = thread_cold(t);
-    struct thread *joiner = cold->joiners;
+    uint32_t index = cold->joiners;
 
-    if (joiner != NULL)
+    if (index != 0)
         atomic_fetch_or_acq_rel(&t->word, WORD_CONSUMED);
-    cold->joiners = NULL;
-    while (joiner != NULL) {
-        struct thread *next = joiner->link.thread;
+    cold->joiners = 0;
+    while (index != 0) {
+        struct thread *joiner = &thread_table[index];
 
+        index = thread_cold(joiner)->next_joiner;
         atomic_store_relaxed(&joiner->slot, cold->value);
         thread_cold(joiner)->join_state = JOIN_GRANTED;
         /* The joiner takes the lock before it goes on, so it is still there. */
         thread_wake(joiner, thread_cold(joiner)->join_sequence, 0, NULL);
-        joiner = next;
     }
 }
 
@@ -80,13 +82,15 @@ void thread_ended(struct thread *t, struct record_cache *cache)
             free_record(t, cache);
         return;
     }
-    lock_acquire(lock_of(t));
+    struct lock *lock = lock_of(t);
+
+    lock_acquire(lock);
     grant_joiners_locked(t);
     thread_cold(t)->ended = 1;
-    /* COUNTED may have been set since; the word is read again. */
-    w = atomic_load_acquire(&t->word);
-    frees = w & WORD_COUNTED ? last_event_locked(t) : (w & WORD_CONSUMED) != 0;
-    lock_release(lock_of(t));
+    /* Without CONSUMED the next joiner may free it from here on (if it is not COUNTED): no further look. */
+    w = word_clear(&t->word, WORD_JOINERS);
+    frees = (w & WORD_CONSUMED) && (!(w & WORD_COUNTED) || thread_cold(t)->references == 0);
+    lock_release(lock);
     if (frees)
         free_record(t, cache);
 }
@@ -96,10 +100,11 @@ void thread_finish(void *value)
 {
     struct thread *self = thread_self(NULL);
     struct thread_cold *cold = thread_cold(self);
+    struct thread_extra *extra = thread_extra(self);
 
-    if (UNLIKELY(cold->extra != NULL && cold->extra->failed)) {
+    if (UNLIKELY(extra != NULL && extra->failed)) {
         value = NULL;
-        thread_failed(self, VTHREAD_FAILURE_FAILED, cold->extra->failure);
+        thread_failed(self, VTHREAD_FAILURE_FAILED, extra->failure);
     } else if (UNLIKELY(stack_is_private(value))) {
         stack_refuse_private("return", "the value returned by the thread", value);
         value = NULL;
@@ -142,66 +147,66 @@ void *vthread_fail(int error)
 
 /* ---- join ---- */
 
-/* The thread is TERMINATED, without JOINERS, and we have just set CONSUMED. */
-static void consumed(struct thread *t, uint64_t before, void **ret_value)
+/* The thread is TERMINATED, without JOINERS: take what it has left.  0 or ESRCH. */
+static int consume(struct thread *t, uint32_t generation, void **ret_value)
 {
+    uint64_t before;
     bool frees = true;
+    int error = 0;
 
-    if (ret_value != NULL)
-        *ret_value = thread_cold(t)->value;
-    if (UNLIKELY(before & WORD_COUNTED)) {
+    if (UNLIKELY(!word_set(&t->word, generation, WORD_CONSUMED, WORD_CONSUMED | WORD_COUNTED, &before))) {
         lock_acquire(lock_of(t));
-        thread_cold(t)->ended = 1;
-        frees = last_event_locked(t);
+        if (word_set(&t->word, generation, WORD_CONSUMED, WORD_CONSUMED, &before))
+            frees = is_over_locked(t);
+        else
+            error = ESRCH;
+        if (error == 0 && ret_value != NULL)
+            *ret_value = thread_cold(t)->value;
         lock_release(lock_of(t));
+    } else if (ret_value != NULL) {
+        *ret_value = thread_cold(t)->value;
     }
-    if (frees)
+    if (error == 0 && frees)
         free_record(t, NULL);
+    return error;
 }
 
-/*
- * With the lock: join without waiting, if that is possible, or queue up.
- * Returns the result, or -1: queued.
- */
-static int join_or_queue_locked(struct thread *t, uint32_t generation, struct thread *self, void **ret_value)
+/* With the lock: queue up (-1), or say why that cannot be.  EAGAIN: it has ended, and the fast way is open. */
+static int queue_locked(struct thread *t, uint32_t generation, struct thread *self)
 {
     struct thread_cold *cold = thread_cold(t);
     uint64_t w = atomic_load_acquire(&t->word);
 
     for (;;) {
+        bool terminated = word_state(w) == WORD_TERMINATED;
+
         if (word_generation(w) != generation)
             return ESRCH;
-        if (word_state(w) == WORD_TERMINATED) {
-            if (!(w & WORD_JOINERS) || cold->joiners == NULL)
-                return w & WORD_CONSUMED ? ESRCH : EAGAIN; /* EAGAIN: the fast way is open again */
-            /* It is ending right now, and others wait: share in what they get. */
-            if (ret_value != NULL)
-                *ret_value = cold->value;
-            return 0;
-        }
-        if ((w & WORD_CONSUMED) || word_state(w) == WORD_NEW)
+        if (w & WORD_CONSUMED)
+            return terminated ? ESRCH : EINVAL;
+        if (word_state(w) == WORD_NEW)
             return EINVAL;
+        if (terminated && !(w & WORD_JOINERS))
+            return EAGAIN;
+        /* TERMINATED with JOINERS: thread_ended is on its way to the lock, and will find us. */
         if ((w & WORD_JOINERS) || atomic_cas_acq_rel(&t->word, &w, w | WORD_JOINERS))
             break;
     }
     thread_cold(self)->join_state = JOIN_QUEUED;
     thread_cold(self)->join_sequence = thread_wait_number(self);
-    self->link.thread = cold->joiners;
-    cold->joiners = self;
+    thread_cold(self)->next_joiner = cold->joiners;
+    cold->joiners = thread_index(self);
     return -1;
 }
 
-/* With the lock: leave the queue, unless the value has been handed to us. */
-static bool unqueue_locked(struct thread *t, struct thread *self)
+/* With the lock: leave the queue. */
+static void unqueue_locked(struct thread *t, struct thread *self)
 {
-    struct thread **at = &thread_cold(t)->joiners;
+    uint32_t *at = &thread_cold(t)->joiners;
 
-    if (thread_cold(self)->join_state == JOIN_GRANTED)
-        return false;
-    while (*at != self)
-        at = &(*at)->link.thread;
-    *at = self->link.thread;
-    return true;
+    while (*at != thread_index(self))
+        at = &thread_cold_table[*at].next_joiner;
+    *at = thread_cold(self)->next_joiner;
 }
 
 static int join_slow(struct thread *t, uint32_t generation, struct thread *self, void **ret_value, int64_t deadline_ns)
@@ -210,7 +215,7 @@ static int join_slow(struct thread *t, uint32_t generation, struct thread *self,
     bool granted;
 
     lock_acquire(lock_of(t));
-    result = join_or_queue_locked(t, generation, self, ret_value);
+    result = queue_locked(t, generation, self);
     lock_release(lock_of(t));
     if (result >= 0)
         return result;
@@ -243,21 +248,17 @@ int vthread_join_until(vthread_t thread, void **ret_value, int64_t deadline_ns)
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
     struct thread *self;
-    uint64_t before;
+    uint64_t w;
     int error;
 
     if (UNLIKELY(t == NULL))
         return EINVAL;
     for (;;) {
-        before = atomic_load_acquire(&t->word);
-        if (word_generation(before) != generation)
+        w = atomic_load_acquire(&t->word);
+        if (word_generation(w) != generation)
             return ESRCH;
-        if (word_state(before) == WORD_TERMINATED && !(before & WORD_JOINERS)) {
-            if (!word_set(&t->word, generation, WORD_CONSUMED, WORD_CONSUMED | WORD_JOINERS, &before))
-                return word_generation(before) == generation && !(before & WORD_CONSUMED) ? EAGAIN : ESRCH;
-            consumed(t, before, ret_value);
-            return 0;
-        }
+        if (word_state(w) == WORD_TERMINATED && !(w & WORD_JOINERS))
+            return consume(t, generation, ret_value);
         self = thread_self(&error);
         if (self == NULL)
             return error;
@@ -274,23 +275,41 @@ int vthread_join(vthread_t thread, void **ret_value)
     return vthread_join_until(thread, ret_value, VTHREAD_FOREVER);
 }
 
+/* A NEW thread will never run. */
+static void discard(struct thread *t)
+{
+    bool frees;
+
+    lock_acquire(lock_of(t));
+    thread_cold(t)->value = NULL;
+    thread_cold(t)->ended = 1;
+    frees = thread_cold(t)->references == 0;
+    lock_release(lock_of(t));
+    if (frees)
+        free_record(t, NULL);
+}
+
 int vthread_detach(vthread_t thread)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
-    uint64_t before;
+    uint64_t w;
 
     if (t == NULL)
         return EINVAL;
     if (word_leave_new(&t->word, generation, WORD_TERMINATED, WORD_CONSUMED)) {
-        thread_cold(t)->value = NULL;
-        thread_discard(t);
+        discard(t);
         return 0;
     }
-    if (!word_set(&t->word, generation, WORD_CONSUMED, WORD_CONSUMED, &before))
-        return word_generation(before) == generation && word_state(before) != WORD_TERMINATED ? EINVAL : ESRCH;
-    if (word_state(before) == WORD_TERMINATED && !(before & WORD_JOINERS))
-        consumed(t, before, NULL);
+    w = atomic_load_acquire(&t->word);
+    do {
+        if (word_generation(w) != generation)
+            return ESRCH;
+        if (word_state(w) == WORD_TERMINATED && !(w & WORD_JOINERS))
+            return consume(t, generation, NULL);
+        if (w & WORD_CONSUMED)
+            return word_state(w) == WORD_TERMINATED ? ESRCH : EINVAL;
+    } while (!atomic_cas_acq_rel(&t->word, &w, w | WORD_CONSUMED)); /* its end, yet to come, frees it */
     return 0;
 }
 
@@ -308,15 +327,17 @@ int vthread_ref(vthread_t thread)
     lock_acquire(lock_of(t));
     w = atomic_load_acquire(&t->word);
     do {
-        if (word_generation(w) != generation ||
-            (word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED) && !(w & WORD_COUNTED)))
+        bool gone = w & WORD_COUNTED ? is_over_locked(t) : word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED);
+
+        if (word_generation(w) != generation || gone)
             error = ESRCH;
         else if (thread_cold(t)->references == UINT16_MAX)
             error = EAGAIN;
     } while (error == 0 && !atomic_cas_acq_rel(&t->word, &w, w | WORD_COUNTED));
     if (error == 0) {
         thread_cold(t)->references++;
-        if (word_state(w) == WORD_TERMINATED && !(w & WORD_JOINERS))
+        /* The first reference, and no thread_ended will come by. */
+        if (word_state(w) == WORD_TERMINATED && !(w & (WORD_JOINERS | WORD_COUNTED)))
             thread_cold(t)->ended = 1;
     }
     lock_release(lock_of(t));
@@ -339,7 +360,7 @@ int vthread_unref(vthread_t thread)
         error = EINVAL;
     } else {
         thread_cold(t)->references--;
-        frees = last_event_locked(t);
+        frees = is_over_locked(t);
     }
     lock_release(lock_of(t));
     if (frees)

@@ -98,7 +98,7 @@ static void default_failure(const vthread_failure_t *f)
 
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error)
 {
-    struct thread_extra *extra = thread_cold(t)->extra;
+    struct thread_extra *extra = thread_extra(t);
     vthread_failure_handler_t *handler = extra != NULL ? extra->on_failure : NULL;
     void *user = extra != NULL ? extra->user : NULL;
     char name[256];

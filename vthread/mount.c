@@ -69,7 +69,7 @@ static struct stack *choose_stack(struct processor *p, struct thread *t)
     struct stack *s = NULL;
 
     if (UNLIKELY(t->flags & THREAD_DEDICATED)) {
-        struct thread_extra *extra = thread_cold(t)->extra;
+        struct thread_extra *extra = thread_extra(t);
 
         return stack_dedicated_take(&p->stacks, extra != NULL ? extra->stack_bytes : 0);
     }

@@ -64,7 +64,7 @@ bool vthread_is_pinned(const char **ret_reason)
 
     if (self == NULL || !(self->flags & THREAD_PINNED))
         return false;
-    extra = thread_cold(self)->extra;
+    extra = thread_extra(self);
     if (ret_reason != NULL)
         *ret_reason = extra != NULL ? extra->pin_reason : NULL;
     return true;

@@ -185,7 +185,7 @@ static void *platform_main(void *arg)
 
 int platform_create(struct thread *t)
 {
-    struct thread_extra *extra = thread_cold(t)->extra;
+    struct thread_extra *extra = thread_extra(t);
     pthread_attr_t attr;
     pthread_t os;
     int error;

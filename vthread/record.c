@@ -189,21 +189,25 @@ struct thread *thread_of(vthread_t handle, uint32_t *ret_generation)
 
 struct thread_extra *thread_extra_get(struct thread *t)
 {
-    struct thread_cold *cold = thread_cold(t);
+    struct thread_extra *extra = thread_extra(t);
+    struct thread_extra *made;
 
-    if (cold->extra == NULL)
-        cold->extra = memory_alloc(sizeof *cold->extra);
-    return cold->extra;
+    if (extra != NULL || (made = memory_alloc(sizeof *made)) == NULL)
+        return extra;
+    if (atomic_cas_acq_rel(&thread_cold(t)->extra, &extra, made))
+        return made;
+    memory_free(made);
+    return extra;
 }
 
 void thread_extra_free(struct thread *t)
 {
-    struct thread_cold *cold = thread_cold(t);
+    struct thread_extra *extra = thread_extra(t);
 
-    if (LIKELY(cold->extra == NULL))
+    if (LIKELY(extra == NULL))
         return;
-    memory_free(cold->extra->name);
-    memory_free(cold->extra->copy);
-    memory_free(cold->extra);
-    cold->extra = NULL;
+    memory_free(extra->name);
+    memory_free(extra->copy);
+    memory_free(extra);
+    atomic_store_relaxed(&thread_cold(t)->extra, NULL);
 }

@@ -324,13 +324,14 @@ static void interrupt_one(struct thread *t, void *user)
 
 static void name_one(struct thread *t, void *user)
 {
-    char name[64];
+    char name[256];
     unsigned *left = user;
 
     if (*left == 0)
         return;
+    if (vthread_name(thread_handle(t), name, sizeof name) != 0)
+        return; /* it ends just now */
     --*left;
-    thread_name_copy(t, name, sizeof name);
     misuse("vthread_runtime_shutdown", "thread %s has not ended: it must return when its waits return EINTR", name);
 }
 

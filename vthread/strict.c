@@ -79,7 +79,7 @@ static void add_number(struct line *l, uint64_t value, unsigned base)
 /* Without locks: the name may be changing, but a fault is the end anyway. */
 static void add_name(struct line *l, struct thread *t)
 {
-    struct thread_extra *extra = thread_cold(t)->extra;
+    struct thread_extra *extra = thread_extra(t);
 
     if (extra != NULL && extra->name != NULL)
         add(l, extra->name);

@@ -43,7 +43,7 @@ struct thread {
     /* The holder's of the stack (continuation/stack_word.h).  A platform thread keeps its parker in sp. */
     struct cont cont;
 
-    /* In at most one list at a time: a run queue, a stack's waiters, a join list. */
+    /* In at most one list at a time: a run queue, a stack's waiters, free records. */
     union {
         struct task task;
         struct stack_member member;
@@ -72,14 +72,15 @@ struct thread_cold {
         void *(*fn)(void *arg); /* until the end */
         void *value;            /* after it */
     };
-    struct thread_extra *extra; /* NULL for most */
-    struct thread *joiners;     /* under the join lock */
+    ATOMIC(struct thread_extra *) extra; /* NULL for most; whoever needs it first installs it */
+    uint32_t joiners;           /* index of the first, under the join lock */
+    uint32_t next_joiner;       /* as a joiner, under the target's join lock */
     uint32_t join_sequence;     /* as a joiner, under the target's join lock */
     uint16_t references;        /* beyond the creator's, under the join lock */
     uint8_t pins;               /* open pins and blocking sections; the thread's own */
     uint8_t blocking : 5;       /* open blocking sections; the thread's own */
     uint8_t join_state : 2;     /* as a joiner, under the target's join lock */
-    uint8_t ended : 1;          /* under the join lock; for COUNTED threads */
+    uint8_t ended : 1;          /* under the join lock; for COUNTED threads: thread_ended is done with it */
 };
 
 _Static_assert(sizeof(struct thread_cold) == 32, "two cold parts to a cache line");
@@ -140,7 +141,13 @@ struct thread *record_alloc(struct record_cache *cache);
 void record_free(struct record_cache *cache, struct thread *t);
 void record_cache_flush(struct record_cache *cache);
 
-/* The thread's extra part, made at first need; NULL when out of memory. */
+/* The thread's extra part, or NULL. */
+static inline struct thread_extra *thread_extra(const struct thread *t)
+{
+    return atomic_load_acquire(&thread_cold(t)->extra); /* pairs with the CAS in thread_extra_get */
+}
+
+/* The same, made at first need; NULL when out of memory.  For the thread itself, or with a reference to it. */
 struct thread_extra *thread_extra_get(struct thread *t);
 
 /* ---- the calling thread ---- */
@@ -244,7 +251,6 @@ extern const struct carrier_hooks thread_hooks;
 
 void thread_finish(void *value);
 void thread_ended(struct thread *t, struct record_cache *cache);
-void thread_discard(struct thread *t);
 void thread_extra_free(struct thread *t);
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
