@@ -24,29 +24,6 @@ static void set_state(struct vthread_cont *c, enum nested_state state)
 
 /* ---- run ---- */
 
-ALWAYS_INLINE int run(struct vthread_cont *c, void **ret_value)
-{
-    struct nested_thread *self = nested_self();
-
-    set_state(c, NESTED_RUNNING);
-    c->parent = self->innermost;
-    self->innermost = c->inner;
-    sanitizer_in(&c->frame, c->inner->stack);
-    return switch_run(&c->frame, c->frame.cont_sp, ret_value != NULL ? ret_value : &c->value, &c->state.value);
-}
-
-/* The runner has control words of its own; the body begins with the default ones. */
-static COLD int run_with_fp(struct vthread_cont *c, void **ret_value)
-{
-    struct switch_fp fp = switch_fp_save();
-    int code;
-
-    switch_fp_load(SWITCH_FP_DEFAULT);
-    code = run(c, ret_value);
-    switch_fp_load(fp);
-    return code;
-}
-
 static COLD int run_refused(struct vthread_cont *c, void **ret_value)
 {
     if (state_of(c) != NESTED_DONE)
@@ -58,51 +35,63 @@ static COLD int run_refused(struct vthread_cont *c, void **ret_value)
 
 int vthread_cont_run(vthread_cont_t *c, void **ret_value)
 {
+    struct nested_thread *self = nested_self();
+
     if (UNLIKELY(c == NULL))
         return EINVAL;
     if (UNLIKELY(state_of(c) != NESTED_SUSPENDED))
         return run_refused(c, ret_value);
-    if (UNLIKELY(!switch_fp_is_default(switch_fp_save())))
-        return run_with_fp(c, ret_value);
-    return run(c, ret_value);
+    set_state(c, NESTED_RUNNING);
+    c->ret_value = ret_value != NULL ? ret_value : &c->value;
+    if (UNLIKELY(c->parent != self->innermost)) /* as in leave: most often it is the same as before */
+        c->parent = self->innermost;
+    self->innermost = c->inner;
+    sanitizer_in(&c->frame, c->inner->stack);
+    return switch_run(&c->frame, c->frame.cont_sp, NULL);
 }
 
 /* ---- yield ---- */
 
-/* To the runner of c: suspends what runs, up to and with c. */
-static COLD int leave_with_fp(struct vthread_cont *c, void *value)
+/*
+ * To the runner of c, which is the innermost or around it.  What is left to do for
+ * its vthread_cont_run is done here, so that the switch ends that call, too: a tail
+ * call there, a tail call here.
+ */
+ALWAYS_INLINE int leave(struct nested_thread *self, struct vthread_cont *c, void *value)
 {
-    struct switch_fp fp = switch_fp_save();
+    struct vthread_cont *innermost = self->innermost;
 
-    switch_fp_load(SWITCH_FP_DEFAULT);
-    sanitizer_out(&c->frame, c->inner->stack);
-    switch_yield(&c->frame, value, 0);
-    switch_fp_load(fp);
-    return 0;
+    if (UNLIKELY(c->inner != innermost)) /* a store less, which the next run would have to wait for */
+        c->inner = innermost;
+    self->innermost = c->parent;
+    *c->ret_value = value;
+    set_state(c, NESTED_SUSPENDED);
+    sanitizer_out(&c->frame, innermost->stack);
+    return switch_out(&c->frame, NULL);
+}
+
+static NOINLINE int yield_outward(const vthread_cont_scope_t *scope, void *value)
+{
+    struct nested_thread *self = nested_self();
+    struct vthread_cont *c;
+    unsigned pins = 0;
+
+    for (c = self->innermost; c != NULL; c = c->parent) {
+        pins |= c->pins;
+        if (c->scope == scope)
+            return pins == 0 ? leave(self, c, value) : EBUSY;
+    }
+    return EPERM;
 }
 
 int vthread_cont_yield(const vthread_cont_scope_t *scope, void *value)
 {
     struct nested_thread *self = nested_self();
-    struct vthread_cont *innermost = self->innermost;
-    struct vthread_cont *c = innermost;
-    unsigned pins = 0;
+    struct vthread_cont *c = self->innermost;
 
-    for (;; c = c->parent) {
-        if (UNLIKELY(c == NULL))
-            return EPERM;
-        pins |= c->pins;
-        if (LIKELY(c->scope == scope))
-            break;
-    }
-    if (UNLIKELY(pins != 0))
-        return EBUSY;
-    c->inner = innermost;
-    self->innermost = c->parent;
-    if (UNLIKELY(!switch_fp_is_default(switch_fp_save())))
-        return leave_with_fp(c, value);
-    sanitizer_out(&c->frame, innermost->stack);
-    return switch_yield(&c->frame, value, 0); /* a tail call: goes on in the body */
+    if (LIKELY(c != NULL) && LIKELY(c->scope == scope) && LIKELY(c->pins == 0))
+        return leave(self, c, value);
+    return yield_outward(scope, value);
 }
 
 /* What the body returns to. */
@@ -112,11 +101,10 @@ void nested_finish(void *value)
     struct vthread_cont *c = self->innermost;
 
     self->innermost = c->parent;
-    c->value = value;
-    if (UNLIKELY(!switch_fp_is_default(switch_fp_save())))
-        switch_fp_load(SWITCH_FP_DEFAULT);
+    *c->ret_value = c->value = value;
+    set_state(c, NESTED_DONE);
     sanitizer_last_out(&c->frame, c->stack);
-    switch_yield(&c->frame, value, ENODATA);
+    switch_out(&c->frame, (void *)(uintptr_t)ENODATA);
     panic("a continuation that had returned was run");
 }
 

@@ -139,10 +139,12 @@ int vthread_cont_free(vthread_cont_t *c)
     if (c == NULL)
         return 0;
     state = atomic_load_acquire(&c->state); /* pairs with the end of the last run */
-    if (UNLIKELY(state != NESTED_DONE) && state != NESTED_SUSPENDED)
-        return EBUSY;
-    if (UNLIKELY(c->inner != c))
-        detach_inner(c);
+    if (UNLIKELY(state != NESTED_DONE)) {
+        if (state != NESTED_SUSPENDED)
+            return EBUSY;
+        if (c->inner != c)
+            detach_inner(c);
+    }
     atomic_store_relaxed(&c->state, NESTED_FREE);
     sanitizer_side_fini(cont_side(c->stack));
     sanitizer_clean(c->stack->limit, c->stack->top);

@@ -29,9 +29,9 @@
 #include "continuation/cont.h"
 
 enum nested_state {
-    NESTED_SUSPENDED = 0, /* or not yet started */
-    NESTED_DONE = 1,      /* fn has returned; known to switch_run */
-    NESTED_RUNNING,       /* or suspended inside an outer one */
+    NESTED_SUSPENDED, /* or not yet started */
+    NESTED_RUNNING,   /* or suspended inside an outer one */
+    NESTED_DONE,      /* fn has returned */
     NESTED_FREE,
 };
 
@@ -41,6 +41,7 @@ struct vthread_cont {
     struct vthread_cont *inner;        /* innermost at its last yield; itself at first */
     struct vthread_cont *parent;       /* the one it runs in; in a magazine: the next */
     const vthread_cont_scope_t *scope;
+    void **ret_value;                  /* of the present run */
     void *value;                       /* what fn returned */
     const char *pin_reason;
     struct stack *stack;

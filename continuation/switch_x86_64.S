@@ -3,17 +3,12 @@
 
     .text
 
-/*
- * void *switch_out(struct switch_frame *frame, void *value)
- * int switch_yield(struct switch_frame *frame, void *value, int code): the code stays in edx
- */
-    .globl switch_out, switch_yield
-    .hidden switch_out, switch_yield
+/* int switch_out(struct switch_frame *frame, void *value) */
+    .globl switch_out
+    .hidden switch_out
     .type switch_out, @function
-    .type switch_yield, @function
     .p2align 4
 switch_out:
-switch_yield:
     .cfi_startproc
     endbr64
     pushq %rbp
@@ -82,7 +77,7 @@ switch_over:
     .cfi_endproc
     .size switch_over, . - switch_over
 
-/* int switch_run(struct switch_frame *frame, void *sp, void **ret_value, uint8_t *ret_done) */
+/* int switch_run(struct switch_frame *frame, void *sp, void *value) */
     .globl switch_run
     .hidden switch_run
     .type switch_run, @function
@@ -108,15 +103,12 @@ switch_run:
     pushq %r15
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset r15, 0
-    pushq %rdx
-    .cfi_adjust_cfa_offset 8
-    pushq %rcx
-    .cfi_adjust_cfa_offset 8
     leaq 1f(%rip), %rcx
     pushq %rcx
     .cfi_adjust_cfa_offset 8
     movq %rsp, (%rdi)
     movq %rsi, %rsp
+    movq %rdx, %rax
     popq %r15
     popq %r14
     popq %r13
@@ -124,18 +116,9 @@ switch_run:
     popq %rbx
     popq %rbp
     popq %rcx
-    xorl %eax, %eax
     notrack jmpq *%rcx
 1:  endbr64
     .cfi_adjust_cfa_offset -8
-    popq %rcx
-    .cfi_adjust_cfa_offset -8
-    popq %rdi
-    .cfi_adjust_cfa_offset -8
-    testl %edx, %edx
-    movq %rax, (%rdi)
-    setne (%rcx)
-    movl %edx, %eax
     popq %r15
     .cfi_adjust_cfa_offset -8
     .cfi_restore r15

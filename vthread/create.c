@@ -74,8 +74,8 @@ static int apply_attr(struct thread *t, const vthread_attr_t *attr)
 }
 
 /* A record in state NEW; freed by record_discard if it comes to nothing. */
-static int prepare(struct thread **ret_t, struct record_cache **ret_cache, const vthread_attr_t *attr,
-                   void *(*fn)(void *arg), void *arg)
+ALWAYS_INLINE int prepare(struct thread **ret_t, struct record_cache **ret_cache, const vthread_attr_t *attr,
+                          void *(*fn)(void *arg), void *arg)
 {
     struct processor *p = processor_self();
     struct record_cache *cache;
@@ -131,7 +131,7 @@ static void discard(struct thread *t, struct record_cache *cache)
     record_free(cache, t);
 }
 
-static void launch(struct thread *t)
+ALWAYS_INLINE void launch(struct thread *t)
 {
     struct processor *p = processor_self();
 
@@ -140,12 +140,12 @@ static void launch(struct thread *t)
         atomic_store_relaxed(&p->created, atomic_load_relaxed(&p->created) + 1);
         carrier_push(&p->carrier, &t->link.task);
     } else {
-        runtime_count_created();
+        runtime_count_created(1);
         pool_inject(&t->link.task);
     }
 }
 
-static int begin(vthread_t *ret_thread, struct thread *t, struct record_cache *cache)
+ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct record_cache *cache)
 {
     uint64_t w = word_with_state(atomic_load_relaxed(&t->word), WORD_ACTIVE);
     int error;
@@ -156,7 +156,6 @@ static int begin(vthread_t *ret_thread, struct thread *t, struct record_cache *c
     vthread_t handle = thread_handle_of(t, w);
 
     if (UNLIKELY(t->flags & THREAD_PLATFORM)) {
-        runtime_count_created();
         error = platform_create(t);
         if (error != 0) {
             discard(t, cache);
@@ -243,9 +242,10 @@ int vthread_start(vthread_t thread)
         launch(t);
         return 0;
     }
-    runtime_count_created();
     error = platform_create(t);
-    if (error != 0) /* still NEW, to be tried again or detached */
-        atomic_store_release(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_NEW));
+    if (error != 0) { /* NEW again, to be tried once more or detached; others may have set bits meanwhile */
+        _Static_assert(WORD_NEW == 0, "cleared bits mean NEW");
+        word_clear(&t->word, WORD_STATE_MASK);
+    }
     return error;
 }

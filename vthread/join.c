@@ -282,7 +282,9 @@ static void discard(struct thread *t)
 
     lock_acquire(lock_of(t));
     thread_cold(t)->value = NULL;
+    grant_joiners_locked(t); /* there may be some if a start failed */
     thread_cold(t)->ended = 1;
+    word_clear(&t->word, WORD_JOINERS);
     frees = thread_cold(t)->references == 0;
     lock_release(lock_of(t));
     if (frees)

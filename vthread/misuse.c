@@ -117,13 +117,6 @@ void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error)
         default_failure(&failure);
 }
 
-bool stack_is_private(const void *p)
-{
-    struct processor *c = processor_self();
-
-    return c != NULL && c->current != NULL && c->stack->kind != STACK_DEDICATED && stack_contains(c->stack, p);
-}
-
 int stack_refuse_private(const char *call, const char *what, const void *p)
 {
     misuse(call,

@@ -295,6 +295,9 @@ static struct task *timer_fired(uint32_t id, uint32_t sequence)
     return &t->link.task;
 }
 
+/* Contains no address: the stack of a carrier that has not mounted anything yet. */
+static struct stack no_stack;
+
 static void start(struct carrier *c)
 {
     struct processor *p = processor_of(c);
@@ -302,6 +305,7 @@ static void start(struct carrier *c)
 
     p->errno_at = &errno;
     p->stacks.random = c->random;
+    p->stack = &no_stack;
     /* Present only when a C++ runtime is loaded. */
     *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
     p->exceptions = globals != NULL ? globals() : NULL;

@@ -163,6 +163,20 @@ void thread_make_runnable(struct thread *t, int reason, struct task_list *list)
         pool_inject(&t->link.task);
 }
 
+/* The same for the commonest case: a carrier wakes a thread that waits off its carrier. */
+static inline void make_runnable_here(struct thread *t, int reason)
+{
+    struct carrier *c = carrier_self();
+
+    if (UNLIKELY(c == NULL) || UNLIKELY(t->flags & THREAD_IN_PLACE)) {
+        thread_make_runnable(t, reason, NULL);
+        return;
+    }
+    t->reason = (uint8_t)reason;
+    atomic_store_relaxed(&t->phase, VTHREAD_UNPARKED);
+    carrier_push(c, &t->link.task);
+}
+
 void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list *list)
 {
     if (word_wake(&t->word, number) == WAKE_RUN)
@@ -237,7 +251,7 @@ int vthread_unpark(vthread_t thread)
     if (UNLIKELY(runtime_forked()))
         return ENOTSUP;
     if (t != NULL && word_unpark(&t->word, generation) == WAKE_RUN)
-        thread_make_runnable(t, 0, NULL);
+        make_runnable_here(t, 0);
     return 0;
 }
 

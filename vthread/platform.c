@@ -26,17 +26,29 @@ static struct {
     struct platform *all;
 } platforms = {.once = PTHREAD_ONCE_INIT};
 
-static void platform_leave(struct platform *pl)
+/* The records of a thread that ends go back. */
+static void give_back_records(struct platform *pl)
 {
     struct thread *t = pl->self;
 
     pl->self = NULL;
     if (t != NULL)
-        if (thread_cold(t)->fn != NULL)
-            runtime_count_ended();
         thread_ended(t, &pl->records);
     record_cache_flush(&pl->records);
-    lock_acquire(&platforms.lock);
+}
+
+static void platform_leave(struct platform *pl)
+{
+    if (pl->counted) {
+        pl->counted = false;
+        give_back_records(pl);
+        runtime_count_ended(); /* only now: nothing of ours is touched that a shutdown may free */
+        lock_acquire(&platforms.lock);
+    } else {
+        /* A shutdown does not wait for this thread: the lock keeps the records in being meanwhile. */
+        lock_acquire(&platforms.lock);
+        give_back_records(pl);
+    }
     pl->next_free = platforms.free;
     platforms.free = pl;
     lock_release(&platforms.lock);
@@ -178,6 +190,7 @@ static void *platform_main(void *arg)
 
     ASSERT_ALWAYS(pl != NULL);
     adopt(pl, t);
+    pl->counted = true;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
     thread_finish(thread_cold(t)->fn(atomic_load_relaxed(&t->slot)));
     return NULL;
@@ -194,10 +207,13 @@ int platform_create(struct thread *t)
         return EAGAIN;
     if (pthread_attr_init(&attr) != 0)
         return ENOMEM;
+    runtime_count_created(1); /* before it can end */
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     error = extra != NULL && extra->stack_bytes > 0 ? pthread_attr_setstacksize(&attr, extra->stack_bytes) : 0;
     if (error == 0)
         error = pthread_create(&os, &attr, platform_main, t);
     pthread_attr_destroy(&attr);
+    if (error != 0)
+        runtime_count_created(-1);
     return error;
 }

@@ -14,17 +14,15 @@
 
 enum {
     STEP = 4096,                /* records committed at a time */
-    BATCH = 64,                 /* records between a cache and the depot */
-    CACHE_MAX = 2 * BATCH,
     HUGE_FROM = 16 * STEP,      /* beyond so many, huge pages are worth having */
 };
 
 struct thread *thread_table;
 struct thread_cold *thread_cold_table;
+__typeof__(thread_count) thread_count;
 
 static struct {
     struct lock lock;
-    ATOMIC(uint32_t) count; /* in use so far; index 0 is none */
     uint32_t committed;
     uint32_t max;
     struct thread *batches; /* linked by cont.chunk; within a batch by link */
@@ -55,12 +53,7 @@ void record_fini(void)
     timer_positions = NULL;
     depot.batches = NULL;
     depot.committed = 0;
-    atomic_store_relaxed(&depot.count, 0);
-}
-
-uint32_t record_count(void)
-{
-    return atomic_load_acquire(&depot.count); /* pairs with the release in fresh_locked */
+    atomic_store_relaxed(&thread_count, 0);
 }
 
 size_t record_committed_bytes(void)
@@ -87,26 +80,26 @@ static bool commit_locked(void)
 /* A batch of records that were never used. */
 static struct thread *fresh_locked(uint32_t *ret_count)
 {
-    uint32_t from = atomic_load_relaxed(&depot.count);
+    uint32_t from = atomic_load_relaxed(&thread_count);
     struct thread *head = NULL;
 
     if (from == 0)
         from = 1;
-    if (from + BATCH > depot.committed && !commit_locked())
+    if (from + RECORD_BATCH > depot.committed && !commit_locked())
         return NULL;
-    for (uint32_t i = from + BATCH - 1; i >= from; i--) {
+    for (uint32_t i = from + RECORD_BATCH - 1; i >= from; i--) {
         struct thread *t = &thread_table[i];
 
         atomic_store_relaxed(&t->word, WORD_TERMINATED);
         t->link.thread = head;
         head = t;
     }
-    atomic_store_release(&depot.count, from + BATCH);
-    *ret_count = BATCH;
+    atomic_store_release(&thread_count, from + RECORD_BATCH);
+    *ret_count = RECORD_BATCH;
     return head;
 }
 
-static bool refill(struct record_cache *cache)
+bool record_refill(struct record_cache *cache)
 {
     lock_acquire(&depot.lock);
     struct thread *batch = depot.batches;
@@ -123,7 +116,7 @@ static bool refill(struct record_cache *cache)
     return cache->head != NULL;
 }
 
-static void drain(struct record_cache *cache, uint32_t n)
+void record_drain(struct record_cache *cache, uint32_t n)
 {
     struct thread *batch = cache->head;
     struct thread *last = batch;
@@ -140,51 +133,10 @@ static void drain(struct record_cache *cache, uint32_t n)
     lock_release(&depot.lock);
 }
 
-struct thread *record_alloc(struct record_cache *cache)
-{
-    struct thread *t = cache->head;
-
-    if (UNLIKELY(t == NULL)) {
-        if (!refill(cache))
-            return NULL;
-        t = cache->head;
-    }
-    cache->head = t->link.thread;
-    cache->count--;
-    t->cont.chunk = NULL;
-    return t;
-}
-
-void record_free(struct record_cache *cache, struct thread *t)
-{
-    uint64_t w = atomic_load_relaxed(&t->word);
-
-    ASSERT1(word_state(w) == WORD_TERMINATED);
-    ASSERT2(t->cont.chunk == NULL);
-    if (UNLIKELY(word_generation(w) == UINT32_MAX))
-        return;
-    /* From here on every handle to it is stale. */
-    atomic_store_release(&t->word, (w & (WORD_SEQUENCE_MASK | WORD_STATE_MASK)) |
-                                       ((uint64_t)(word_generation(w) + 1) << WORD_GENERATION_SHIFT));
-    t->link.thread = cache->head;
-    cache->head = t;
-    if (UNLIKELY(++cache->count >= CACHE_MAX))
-        drain(cache, BATCH);
-}
-
 void record_cache_flush(struct record_cache *cache)
 {
     if (cache->count > 0)
-        drain(cache, cache->count);
-}
-
-struct thread *thread_of(vthread_t handle, uint32_t *ret_generation)
-{
-    uint64_t bits = (uint64_t)(uintptr_t)handle;
-    uint32_t index = (uint32_t)bits;
-
-    *ret_generation = (uint32_t)(bits >> 32);
-    return index != 0 && thread_table != NULL && index < record_count() ? &thread_table[index] : NULL;
+        record_drain(cache, cache->count);
 }
 
 struct thread_extra *thread_extra_get(struct thread *t)

@@ -29,7 +29,6 @@ enum {
 static struct {
     pthread_mutex_t lock;
     ATOMIC(uint32_t) life;
-    ATOMIC(bool) forked;
     bool fork_handler;
     vthread_stack_t default_stack;
     vthread_runtime_params_t params;
@@ -39,6 +38,7 @@ static struct {
 } runtime = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool runtime_strict;
+__typeof__(runtime_is_forked) runtime_is_forked;
 bool runtime_plain_switches;
 
 vthread_stack_t runtime_default_stack(void)
@@ -46,19 +46,14 @@ vthread_stack_t runtime_default_stack(void)
     return runtime.default_stack;
 }
 
-bool runtime_forked(void)
-{
-    return atomic_load_relaxed(&runtime.forked);
-}
-
 bool runtime_refuses_threads(void)
 {
     return atomic_load_relaxed(&runtime.life) != LIFE_RUNNING || runtime_forked();
 }
 
-void runtime_count_created(void)
+void runtime_count_created(int n)
 {
-    atomic_fetch_add_relaxed(&runtime.created, 1);
+    atomic_fetch_add_relaxed(&runtime.created, (uint64_t)(int64_t)n);
 }
 
 void runtime_count_ended(void)
@@ -68,7 +63,7 @@ void runtime_count_ended(void)
 
 static void in_child(void)
 {
-    atomic_store_relaxed(&runtime.forked, true);
+    atomic_store_relaxed(&runtime_is_forked, true);
 }
 
 /* ---- configuration ---- */

@@ -124,8 +124,23 @@ static inline vthread_t thread_handle(struct thread *t)
     return thread_handle_of(t, atomic_load_relaxed(&t->word)); /* its generation cannot change now */
 }
 
+/* Records made so far, the unused one at index 0 included. */
+extern HIDDEN ATOMIC(uint32_t) thread_count;
+
+static inline uint32_t record_count(void)
+{
+    return atomic_load_acquire(&thread_count); /* pairs with the release when a batch was made */
+}
+
 /* The record a handle names; NULL for NULL and for what was never a handle.  May be somebody else's by now. */
-struct thread *thread_of(vthread_t handle, uint32_t *ret_generation);
+static inline struct thread *thread_of(vthread_t handle, uint32_t *ret_generation)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)handle;
+    uint32_t index = (uint32_t)bits;
+
+    *ret_generation = (uint32_t)(bits >> 32);
+    return LIKELY(index < record_count()) && LIKELY(index != 0) ? &thread_table[index] : NULL;
+}
 
 struct record_cache {
     struct thread *head;
@@ -134,11 +149,45 @@ struct record_cache {
 
 bool record_init(void);
 void record_fini(void);
-uint32_t record_count(void);
 size_t record_committed_bytes(void);
+/* The slow halves: fill an empty cache (false: out of memory), and give n records to the depot. */
+enum { RECORD_BATCH = 64, RECORD_CACHE_MAX = 2 * RECORD_BATCH };
+NODISCARD COLD bool record_refill(struct record_cache *cache);
+NOINLINE void record_drain(struct record_cache *cache, uint32_t n);
+
 /* A record in state TERMINATED, to be set up; NULL when out of memory. */
-struct thread *record_alloc(struct record_cache *cache);
-void record_free(struct record_cache *cache, struct thread *t);
+static inline struct thread *record_alloc(struct record_cache *cache)
+{
+    struct thread *t = cache->head;
+
+    if (UNLIKELY(t == NULL)) {
+        if (!record_refill(cache))
+            return NULL;
+        t = cache->head;
+    }
+    cache->head = t->link.thread;
+    cache->count--;
+    t->cont.chunk = NULL;
+    return t;
+}
+
+static inline void record_free(struct record_cache *cache, struct thread *t)
+{
+    uint64_t w = atomic_load_relaxed(&t->word);
+
+    ASSERT1(word_state(w) == WORD_TERMINATED);
+    ASSERT2(t->cont.chunk == NULL);
+    if (UNLIKELY(word_generation(w) == UINT32_MAX))
+        return;
+    /* From here on every handle to it is stale. */
+    atomic_store_release(&t->word, (w & (WORD_SEQUENCE_MASK | WORD_STATE_MASK)) |
+                                       ((uint64_t)(word_generation(w) + 1) << WORD_GENERATION_SHIFT));
+    t->link.thread = cache->head;
+    cache->head = t;
+    if (UNLIKELY(++cache->count >= RECORD_CACHE_MAX))
+        record_drain(cache, RECORD_BATCH);
+}
+
 void record_cache_flush(struct record_cache *cache);
 
 /* The thread's extra part, or NULL. */
@@ -182,6 +231,7 @@ struct platform {
     struct thread *self; /* made at first need */
     struct parker parker;
     struct record_cache records;
+    bool counted; /* made by platform_create: among those that a shutdown waits for */
     struct platform *next_free;
     struct platform *next; /* of all; pooled, never freed while the runtime lives */
 };
@@ -245,7 +295,11 @@ static inline bool runtime_is_strict(void)
 }
 bool runtime_refuses_threads(void);
 vthread_stack_t runtime_default_stack(void);
-bool runtime_forked(void);
+extern HIDDEN ATOMIC(bool) runtime_is_forked;
+static inline bool runtime_forked(void)
+{
+    return atomic_load_relaxed(&runtime_is_forked);
+}
 
 extern const struct carrier_hooks thread_hooks;
 
@@ -257,12 +311,18 @@ void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
 void misuse(const char *call, const char *format, ...) PRINTF_FORMAT(2, 3);
 
 /* Does p point into the calling virtual thread's own stack, of the SHARED kind? */
-bool stack_is_private(const void *p);
+static inline bool stack_is_private(const void *p)
+{
+    struct processor *c = processor_self();
+
+    return LIKELY(c != NULL) && UNLIKELY(stack_contains(c->stack, p)) && c->current != NULL &&
+           c->stack->kind != STACK_DEDICATED;
+}
 int stack_refuse_private(const char *call, const char *what, const void *p);
 
 int platform_create(struct thread *t);
 void platform_forget_all(void);
-void runtime_count_created(void);
+void runtime_count_created(int n);
 void runtime_count_ended(void);
 
 /* strict.c */

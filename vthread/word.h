@@ -175,18 +175,16 @@ NODISCARD static inline enum word_wake word_unpark(thread_word *word, uint32_t g
     uint64_t w = atomic_load_acquire(word);
 
     for (;;) {
-        uint64_t next;
-
         if (word_generation(w) != generation || word_state(w) == WORD_TERMINATED)
             return WAKE_NOTHING;
-        if (word_state(w) == WORD_PARKED && !(w & WORD_INTERNAL))
-            next = word_woken(w); /* the permit goes straight to the parked thread */
-        else if (w & WORD_PERMIT)
-            next = w; /* written all the same: what we did before must be visible to the one who consumes it */
-        else
-            next = w | WORD_PERMIT;
-        if (atomic_cas_acq_rel(word, &w, next))
-            return next == word_woken(w) && word_state(w) == WORD_PARKED ? WAKE_RUN : WAKE_NOTED;
+        if (LIKELY((w & (WORD_STATE_MASK | WORD_INTERNAL)) == WORD_PARKED)) {
+            /* The permit goes straight to the parked thread. */
+            if (LIKELY(atomic_cas_acq_rel(word, &w, word_woken(w))))
+                return WAKE_RUN;
+        } else if (atomic_cas_acq_rel(word, &w, w | WORD_PERMIT)) {
+            /* Written even if it is there: what we did before must be visible to the one who consumes it. */
+            return WAKE_NOTED;
+        }
     }
 }
 
