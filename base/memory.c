@@ -88,9 +88,23 @@ void memory_huge(void *base, size_t bytes)
     advise(base, bytes, MADV_HUGEPAGE);
 }
 
+/* Emulators (qemu-user) say yes to every advice that they do not know, and do nothing. */
+static bool advice_is_real(void *page)
+{
+    enum { UNKNOWN, REAL, IGNORED };
+    static ATOMIC(int) known; /* relaxed: whoever asks finds the same answer */
+    int state = atomic_load_relaxed(&known);
+
+    if (UNLIKELY(state == UNKNOWN)) {
+        state = advise(page, PAGE_BYTES, 12345) ? IGNORED : REAL;
+        atomic_store_relaxed(&known, state);
+    }
+    return state == REAL;
+}
+
 bool memory_guard(void *base, size_t bytes)
 {
-    if (advise(base, bytes, MADV_GUARD_INSTALL))
+    if (advice_is_real(base) && advise(base, bytes, MADV_GUARD_INSTALL))
         return true;
     memory_discard(base, bytes);
     return mprotect(base, bytes, PROT_NONE) == 0;
@@ -98,7 +112,7 @@ bool memory_guard(void *base, size_t bytes)
 
 bool memory_unguard(void *base, size_t bytes)
 {
-    if (advise(base, bytes, MADV_GUARD_REMOVE))
+    if (advice_is_real(base) && advise(base, bytes, MADV_GUARD_REMOVE))
         return true;
     return mprotect(base, bytes, PROT_READ | PROT_WRITE) == 0;
 }

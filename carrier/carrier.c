@@ -4,8 +4,8 @@
  */
 #include "carrier/carrier.h"
 
+#include <errno.h>
 #include <sched.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/panic.h"
@@ -18,7 +18,8 @@ enum {
     TIMERS_MAX = 128,
 };
 
-_Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec")));
+/* Read by assembly only (carrier_self), which link-time optimisation does not see. */
+_Thread_local struct carrier *carrier_current __attribute__((tls_model("initial-exec"), used));
 
 static uint32_t next_random(struct carrier *c)
 {
@@ -46,21 +47,26 @@ void carrier_push_wake(struct carrier *c)
      * present one is known to park right after such a push.  The monitor looks
      * after the case where it does not.
      */
-    if (c->may_skip_wake && c->pushes == 1 && ring_count(&c->ring) <= 1) {
+    if (c->may_skip_wake && c->pushes == 1 && ring_count(&c->ring) <= 1 &&
+        atomic_load_relaxed(&c->state) == CARRIER_RUNNING) {
         atomic_store_relaxed(&c->wake_skipped, true);
         return;
     }
     pool_wake_one(false);
 }
 
-void carrier_deliver(struct carrier *to, struct task *task)
+void carrier_deliver(struct carrier *to, struct task *task, bool bound)
 {
     lock_acquire(&to->inbox_lock);
     task_list_append(&to->inbox, task);
     atomic_store_relaxed(&to->inbox_count, to->inbox.count);
     lock_release(&to->inbox_lock);
     atomic_fence_seq_cst(); /* M2 of idle.h, for this one carrier */
-    carrier_notify(to);
+    /* Forced to migrate, not bound to it: a carrier that has just blocked shall not keep the task. */
+    if (UNLIKELY(pool.force_migrate) && !bound && atomic_load_relaxed(&to->state) != CARRIER_RUNNING)
+        carrier_forward_inbox(to);
+    else
+        carrier_notify(to);
 }
 
 void pool_inject(struct task *task)
@@ -77,10 +83,10 @@ void pool_inject(struct task *task)
 void carrier_notify(struct carrier *c)
 {
     atomic_exchange_acq_rel(&c->token, 1);
-    atomic_fence_seq_cst(); /* token before leader; sleep_in_poller has the other half */
+    atomic_fence_seq_cst(); /* token before in_poller; sleep_as_leader has the other half */
     struct poller *poller = atomic_load_acquire(&pool.poller);
 
-    if (poller != NULL && atomic_load_relaxed(&pool.leader) == c)
+    if (poller != NULL && atomic_load_relaxed(&c->in_poller))
         poller->wake(poller);
     else
         futex_wake(&c->token, 1);
@@ -212,7 +218,6 @@ static struct task *steal(struct carrier *c, bool *ret_contended)
         if (n <= 0)
             continue;
         atomic_fetch_add_relaxed(&pool.steals, (uint64_t)n);
-        atomic_store_relaxed(&victim->wake_skipped, false);
         for (int k = 1; k < n; k++)
             carrier_push(c, taken[k]);
         return taken[0];
@@ -255,7 +260,7 @@ static bool look_again(struct carrier *c)
     return false;
 }
 
-static int64_t earliest_of_all(void)
+int64_t pool_earliest_ns(void)
 {
     uint32_t count = atomic_load_acquire(&pool.count);
     int64_t earliest = INT64_MAX;
@@ -269,32 +274,56 @@ static int64_t earliest_of_all(void)
     return earliest;
 }
 
+/*
+ * The leader sleeps until the earliest timer of all.  A carrier that leaves its
+ * timers alone (carrier_leave_timers) looks at the leader's deadline after a
+ * fence; the leader publishes it, and looks at the timers again after one.
+ */
 static void sleep_as_leader(struct carrier *c, struct poller *poller, struct task_list *ready)
 {
-    int64_t deadline = earliest_of_all();
+    int64_t deadline = pool_earliest_ns();
 
-    if (poller == NULL) {
-        futex_wait(&c->token, 0, deadline);
-        return;
-    }
+    atomic_store_relaxed(&pool.leader_deadline_ns, deadline);
     atomic_store_relaxed(&pool.leader, c);
-    atomic_fence_seq_cst(); /* leader before token; carrier_notify has the other half */
-    if (atomic_load_relaxed(&c->token) == 0)
-        poller->poll(poller, deadline, ready);
+    atomic_store_relaxed(&c->in_poller, poller != NULL);
+    atomic_fence_seq_cst();
+    if (atomic_load_relaxed(&c->token) == 0 && pool_earliest_ns() >= deadline) {
+        if (poller != NULL)
+            poller->poll(poller, deadline, ready);
+        else
+            futex_wait(&c->token, 0, deadline);
+    }
+    atomic_store_relaxed(&c->in_poller, false);
     atomic_store_relaxed(&pool.leader, NULL);
+    atomic_store_relaxed(&pool.leader_deadline_ns, INT64_MIN);
+}
+
+void carrier_leave_timers(struct carrier *c)
+{
+    int64_t earliest = atomic_load_relaxed(&c->timers.earliest_ns);
+    struct carrier *leader;
+
+    if (earliest == INT64_MAX)
+        return;
+    atomic_fence_seq_cst();
+    leader = atomic_load_relaxed(&pool.leader);
+    if (leader == NULL)
+        pool_wake_one(true); /* whoever sleeps next as the leader sees them */
+    else if (atomic_load_relaxed(&pool.leader_deadline_ns) > earliest)
+        carrier_notify(leader);
 }
 
 /* Nothing to do: sleep until there may be.  Returns at any time. */
 static void sleep_idle(struct carrier *c)
 {
-    struct poller *poller = atomic_load_acquire(&pool.poller);
     struct task_list ready;
 
     task_list_init(&ready);
     idle_enter(&pool.idle, &c->idler);
     if (!look_again(c)) {
         if (atomic_exchange_acquire(&pool.leading, 1) == 0) {
-            sleep_as_leader(c, poller, &ready);
+            /* Read only now: pool_set_poller notifies after it has stored. */
+            sleep_as_leader(c, atomic_load_acquire(&pool.poller), &ready);
             atomic_store_release(&pool.leading, 0);
         } else {
             futex_wait(&c->token, 0, atomic_load_relaxed(&c->timers.earliest_ns));
@@ -304,43 +333,6 @@ static void sleep_idle(struct carrier *c)
     atomic_store_relaxed(&c->token, 0);
     push_all(c, &ready);
     monitor_rouse();
-}
-
-/* More carriers than are entitled?  This one becomes a spare until it is needed. */
-static bool retire_if_surplus(struct carrier *c)
-{
-    struct task *task;
-
-    if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) || !carrier_retire(c))
-        return false;
-    if (c->idler.searching)
-        idle_found(&pool.idle, &c->idler);
-    while ((task = ring_take(&c->ring)) != NULL)
-        pool_inject(task);
-    carrier_sleep_dormant(c);
-    return true;
-}
-
-static struct task *find(struct carrier *c)
-{
-    for (;;) {
-        bool contended = false;
-        struct task *task;
-
-        if (UNLIKELY(atomic_load_acquire(&pool.stopping)))
-            return NULL;
-        if (UNLIKELY(retire_if_surplus(c)))
-            continue;
-        if ((task = take_inbox(c)) != NULL || (task = take_injected(c)) != NULL)
-            return task;
-        fire_timers(c);
-        if ((task = ring_take(&c->ring)) != NULL || (task = steal(c, &contended)) != NULL)
-            return task;
-        if (contended)
-            sched_yield();
-        else
-            sleep_idle(c);
-    }
 }
 
 /* A searcher has found something: is there more, for another one to be woken? */
@@ -358,6 +350,46 @@ static void found(struct carrier *c)
         }
     if (atomic_load_relaxed(&pool.injected_count) > 0)
         pool_wake_one(false);
+}
+
+/* More carriers than are entitled?  This one becomes a spare until it is needed. */
+static bool retire_if_surplus(struct carrier *c)
+{
+    struct task *task;
+
+    if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) || !carrier_retire(c))
+        return false;
+    while ((task = ring_take(&c->ring)) != NULL)
+        pool_inject(task);
+    if (c->idler.searching)
+        found(c); /* the role goes to somebody else, if there is work */
+    carrier_leave_timers(c);
+    carrier_sleep_dormant(c);
+    return true;
+}
+
+static struct task *find(struct carrier *c)
+{
+    for (;;) {
+        bool contended = false;
+        struct task *task;
+
+        if (UNLIKELY(atomic_load_acquire(&pool.stopping)))
+            return NULL;
+        if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
+            carrier_unblock(c);
+        if (UNLIKELY(retire_if_surplus(c)))
+            continue;
+        if ((task = take_inbox(c)) != NULL || (task = take_injected(c)) != NULL)
+            return task;
+        fire_timers(c);
+        if ((task = ring_take(&c->ring)) != NULL || (task = steal(c, &contended)) != NULL)
+            return task;
+        if (contended)
+            sched_yield();
+        else
+            sleep_idle(c);
+    }
 }
 
 /* Every so often, however full the own ring is. */
@@ -386,6 +418,7 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
 {
     struct task *task = NULL;
 
+    c->may_skip_wake = false; /* said of the task before */
     if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
         carrier_unblock(c);
     if (look) {
@@ -399,13 +432,14 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
     if (task == NULL) {
         atomic_store_relaxed(&c->in_task, false);
         task = find(c);
-        atomic_store_relaxed(&c->in_task, true);
     }
+    atomic_store_relaxed(&c->in_task, true);
     if (c->idler.searching) {
         if (task != NULL)
             found(c);
         else
             idle_found(&pool.idle, &c->idler);
     }
+    errno = 0; /* whatever the looks left there is not the next thread's */
     return task;
 }

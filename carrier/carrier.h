@@ -57,6 +57,7 @@ struct carrier {
     ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
     ATOMIC(bool) in_task;
     ATOMIC(bool) wake_skipped; /* one task waits in the ring that nobody was woken for */
+    ATOMIC(bool) in_poller;    /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */
     CACHE_ALIGNED ATOMIC(uint32_t) token; /* 1: notified */
@@ -72,8 +73,9 @@ struct carrier {
     int64_t seen_cpu_ns;
 
     struct carrier *next_dormant; /* under pool.places */
-    pthread_t thread;
-    pid_t tid;
+    pthread_t thread;             /* under pool.lock, if has_thread */
+    bool has_thread;              /* under pool.lock */
+    ATOMIC(pthread_t) self;       /* 0 until it runs; for the monitor */
 };
 
 struct carrier_hooks {
@@ -99,8 +101,9 @@ struct pool_params {
 struct pool {
     struct idle_set idle;
     ATOMIC(struct poller *) poller;
-    ATOMIC(uint32_t) leading;        /* 1: somebody is the leader */
-    ATOMIC(struct carrier *) leader; /* inside the poller; for notify */
+    ATOMIC(uint32_t) leading;             /* 1: somebody is the leader, or looks at the sockets */
+    ATOMIC(struct carrier *) leader;      /* who sleeps as the leader */
+    ATOMIC(int64_t) leader_deadline_ns;   /* until when at the latest; INT64_MIN: nobody does */
 
     CACHE_ALIGNED struct lock inject_lock;
     struct task_list injected;
@@ -220,8 +223,8 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
         carrier_push_wake(c);
 }
 
-/* To one carrier and no other (sticky tasks, and force_migrate). */
-void carrier_deliver(struct carrier *to, struct task *task);
+/* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */
+void carrier_deliver(struct carrier *to, struct task *task, bool bound);
 
 static inline struct carrier *pool_carrier(uint32_t index)
 {
@@ -251,6 +254,7 @@ void monitor_stop(void);
 void monitor_rouse_slow(void);
 static inline void monitor_rouse(void)
 {
+    barrier_light(); /* our leaving sleep before the look; sleep_deeply has the other half */
     if (UNLIKELY(atomic_load_relaxed(&pool.monitor_asleep) != 0))
         monitor_rouse_slow();
 }
@@ -261,6 +265,15 @@ void pool_compensate(void);
 /* Take the carrier's place away, if the task it had begun is still the same; false: it is not. */
 bool carrier_hogged(struct carrier *c, uint64_t begun);
 void carrier_notify(struct carrier *c);
+
+/* The earliest deadline on any heap. */
+int64_t pool_earliest_ns(void);
+
+/* The carrier will not look at its timers for a while: make sure that a sleeper does. */
+void carrier_leave_timers(struct carrier *c);
+
+/* Tasks delivered to a carrier that does not run go to the others. */
+void carrier_forward_inbox(struct carrier *c);
 
 /* parallelism.c: CPUs this process may use, by affinity mask and cgroup quota. */
 uint32_t parallelism_available(void);

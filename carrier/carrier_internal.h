@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What carrier.c and pool.c share. */
+/* What the files of this layer share. */
 #ifndef CARRIER_CARRIER_INTERNAL_H
 #define CARRIER_CARRIER_INTERNAL_H
+
+#include <stdint.h>
 
 struct carrier;
 

@@ -36,8 +36,9 @@ static int64_t thread_cpu_ns(struct carrier *c)
 {
     struct timespec ts;
     clockid_t clock;
+    pthread_t self = atomic_load_acquire(&c->self);
 
-    if (pthread_getcpuclockid(c->thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+    if (self == 0 || pthread_getcpuclockid(self, &clock) != 0 || clock_gettime(clock, &ts) != 0)
         return 0;
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
@@ -58,7 +59,7 @@ static void rescue(struct carrier *c, int64_t now_ns)
 
     for (uint32_t i = 0; computing && i < atomic_load_acquire(&pool.count); i++)
         computing_now += atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
-    if (computing && computing_now >= parallelism)
+    if (computing && computing_now >= (parallelism > pool.min_runnable ? parallelism : pool.min_runnable))
         return;
     if (!carrier_hogged(c, c->seen_begun))
         return;
@@ -78,7 +79,8 @@ static void watch(struct carrier *c, int64_t now_ns)
         c->seen_since_ns = now_ns;
         c->seen_cpu_ns = 0;
         /* A busy carrier with long tasks shall not wait for its 61st one. */
-        atomic_store_relaxed(&c->look_at, 0);
+        if (atomic_load_relaxed(&c->in_task))
+            atomic_store_relaxed(&c->look_at, 0);
         return;
     }
     if (atomic_load_relaxed(&c->wake_skipped)) {
@@ -115,9 +117,10 @@ static bool all_idle(void)
 static void sleep_deeply(void)
 {
     atomic_store_relaxed(&pool.monitor_asleep, 1);
-    barrier_heavy(); /* pairs with the barrier in idle_cancel's lock and monitor_rouse */
-    if (all_idle())
-        futex_wait(&pool.monitor_token, 0, INT64_MAX);
+    barrier_heavy(); /* pairs with the light one in monitor_rouse */
+    /* A timer may stand in the heap of a carrier that is blocked, unknown to those who sleep. */
+    if (all_idle() && !atomic_load_relaxed(&pool.stopping))
+        futex_wait(&pool.monitor_token, 0, pool_earliest_ns());
     atomic_store_relaxed(&pool.monitor_asleep, 0);
 }
 

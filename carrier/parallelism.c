@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "carrier/carrier.h"
 
@@ -13,7 +14,12 @@ static uint32_t affinity_cpus(void)
 {
     cpu_set_t set;
 
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+    long online;
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return (uint32_t)CPU_COUNT(&set);
+    online = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than the set has room for */
+    return online > 0 ? (uint32_t)online : 1;
 }
 
 static bool read_line(const char *path, char *line, size_t size)

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -52,7 +51,7 @@ static void *carrier_main(void *arg)
     stack_t none = {.ss_flags = SS_DISABLE};
 
     carrier_current = c;
-    c->tid = (pid_t)syscall(SYS_gettid);
+    atomic_store_release(&c->self, pthread_self());
     if (signal_stack != NULL)
         sigaltstack(&altstack, NULL);
     pool.hooks.start(c);
@@ -78,7 +77,8 @@ static int thread_create(struct carrier *c)
     block_signals();
     error = pthread_create(&c->thread, NULL, carrier_main, c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error == 0) {
+    c->has_thread = error == 0; /* c->thread may have been written to all the same */
+    if (c->has_thread) {
         snprintf(name, sizeof name, "carrier-%u", c->index);
         pthread_setname_np(c->thread, name);
     }
@@ -103,6 +103,34 @@ static void add_dormant_locked(struct carrier *c)
     pool.dormant = c;
 }
 
+void carrier_forward_inbox(struct carrier *c)
+{
+    struct task_list taken;
+    struct task *task;
+
+    lock_acquire(&c->inbox_lock);
+    taken = c->inbox;
+    if (taken.first == NULL)
+        taken.end = &taken.first;
+    task_list_init(&c->inbox);
+    atomic_store_relaxed(&c->inbox_count, 0);
+    lock_release(&c->inbox_lock);
+    while ((task = task_list_take(&taken)) != NULL)
+        pool_inject(task);
+}
+
+/* What only a running carrier looks after is made visible to the others. */
+static void give_up_duties(struct carrier *c)
+{
+    c->may_skip_wake = false;
+    if (atomic_load_relaxed(&c->inbox_count) > 0)
+        carrier_forward_inbox(c);
+    if (ring_count(&c->ring) > 0)
+        pool_wake_one(true);
+    carrier_leave_timers(c);
+    pool_compensate();
+}
+
 void carrier_block(struct carrier *c)
 {
     lock_acquire(&pool.places);
@@ -110,7 +138,7 @@ void carrier_block(struct carrier *c)
     if (atomic_load_relaxed(&c->state) == CARRIER_RUNNING)
         set_state_locked(c, CARRIER_BLOCKED);
     lock_release(&pool.places);
-    pool_compensate();
+    give_up_duties(c);
 }
 
 bool carrier_hogged(struct carrier *c, uint64_t begun)
@@ -118,10 +146,15 @@ bool carrier_hogged(struct carrier *c, uint64_t begun)
     bool taken;
 
     lock_acquire(&pool.places);
-    taken = atomic_load_relaxed(&c->state) == CARRIER_RUNNING && atomic_load_relaxed(&c->begun) == begun;
+    taken = atomic_load_relaxed(&c->state) == CARRIER_RUNNING && atomic_load_relaxed(&c->begun) == begun &&
+            atomic_load_relaxed(&c->in_task);
     if (taken)
         set_state_locked(c, CARRIER_HOGGED);
     lock_release(&pool.places);
+    if (taken) {
+        barrier_heavy(); /* the state before the looks; pairs with the light one in carrier_push */
+        give_up_duties(c);
+    }
     return taken;
 }
 
@@ -130,6 +163,7 @@ void carrier_unblock(struct carrier *c)
     lock_acquire(&pool.places);
     set_state_locked(c, CARRIER_RUNNING); /* perhaps one too many: then it retires after this task */
     lock_release(&pool.places);
+    monitor_rouse();
 }
 
 bool carrier_retire(struct carrier *c)
@@ -146,30 +180,13 @@ bool carrier_retire(struct carrier *c)
     return retires;
 }
 
-/* A spare that sleeps has no inbox: others take what was meant for it. */
-static void forward_inbox(struct carrier *c)
-{
-    struct task_list taken;
-    struct task *task;
-
-    lock_acquire(&c->inbox_lock);
-    taken = c->inbox;
-    if (taken.first == NULL)
-        taken.end = &taken.first;
-    task_list_init(&c->inbox);
-    atomic_store_relaxed(&c->inbox_count, 0);
-    lock_release(&c->inbox_lock);
-    while ((task = task_list_take(&taken)) != NULL)
-        pool_inject(task);
-}
-
 void carrier_sleep_dormant(struct carrier *c)
 {
-    forward_inbox(c);
+    carrier_forward_inbox(c);
     while (atomic_load_acquire(&c->state) == CARRIER_DORMANT && !atomic_load_acquire(&pool.stopping)) {
         futex_wait(&c->token, 0, INT64_MAX);
         atomic_exchange_acq_rel(&c->token, 0); /* before the looks: what comes later sets it again */
-        forward_inbox(c);
+        carrier_forward_inbox(c);
     }
 }
 
@@ -228,7 +245,7 @@ static int activate_locked(void)
         if (error != 0)
             return error;
     }
-    if (c->thread != 0) {
+    if (c->has_thread) {
         atomic_exchange_acq_rel(&c->token, 1);
         futex_wake(&c->token, 1);
         return 0;
@@ -238,6 +255,7 @@ static int activate_locked(void)
         lock_acquire(&pool.places);
         add_dormant_locked(c); /* to be tried again */
         lock_release(&pool.places);
+        carrier_forward_inbox(c); /* it looked running for a moment */
     }
     return error;
 }
@@ -325,7 +343,7 @@ void pool_stop(void)
         futex_wake(&c->token, 1);
     }
     for (uint32_t i = 0; i < count; i++)
-        if (pool_carrier(i)->thread != 0)
+        if (pool_carrier(i)->has_thread)
             pthread_join(pool_carrier(i)->thread, NULL);
     poller = atomic_load_acquire(&pool.poller);
     if (poller != NULL)

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Backtraces through the compiler's own unwinder (libgcc).
+ * Backtraces: of the calling thread by the compiler's own unwinder, of a parked
+ * one by libunwind over a copy of its frames.
+ *
+ * A parked thread may be resumed at any moment, so its frames are copied first.
+ * On a shared stack the copier holds the stack meanwhile, like any member.  On a
+ * stack of its own nothing can be held; there the word is read before and after
+ * the copy, as with a sequence lock: every wait has another number.
  */
 #include <errno.h>
+#include <string.h>
 #include <unwind.h>
 
+#include "base/memory.h"
+#include "vthread/mount.h"
 #include "vthread/thread.h"
+
+/* ---- the calling thread ---- */
 
 struct walk {
     void **pcs;
@@ -28,14 +39,199 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *arg)
     return _URC_NO_REASON;
 }
 
-NOINLINE int vthread_backtrace(vthread_t thread, void **pcs, int n)
+static NOINLINE int backtrace_self(void **pcs, int n)
 {
-    struct walk walk = {pcs, n, 0, 1};
+    struct walk walk = {pcs, n, 0, 2};
 
-    if (pcs == NULL || n < 0 || thread == NULL)
-        return -EINVAL;
-    if (thread != vthread_self())
-        return vthread_is_alive(thread) ? -EAGAIN : -ESRCH;
     _Unwind_Backtrace(step, &walk);
     return walk.count;
+}
+
+/* ---- a parked thread ---- */
+
+#ifdef VTHREAD_HAS_UNWIND
+#include <libunwind.h>
+
+struct image {
+    unw_word_t registers[40]; /* by libunwind's numbers */
+    unw_word_t low;           /* addresses that the copied frames had */
+    unw_word_t high;
+    char *copy;
+};
+
+#if defined(__x86_64__)
+static void read_registers(struct image *image)
+{
+    static const int saved[] = {UNW_X86_64_R15, UNW_X86_64_R14, UNW_X86_64_R13, UNW_X86_64_R12,
+                                UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_RIP};
+    unw_word_t word;
+
+    for (size_t i = 0; i < sizeof saved / sizeof saved[0]; i++) {
+        memcpy(&word, image->copy + i * sizeof word, sizeof word);
+        image->registers[saved[i]] = word;
+    }
+    image->registers[UNW_X86_64_RSP] = image->low + sizeof saved / sizeof saved[0] * sizeof word;
+}
+#elif defined(__aarch64__)
+static void read_registers(struct image *image)
+{
+    for (int i = 0; i < 12; i++)
+        memcpy(&image->registers[UNW_AARCH64_X19 + i], image->copy + i * 8, 8);
+    image->registers[UNW_AARCH64_PC] = image->registers[UNW_AARCH64_X30];
+    image->registers[UNW_AARCH64_SP] = image->low + 160;
+}
+#endif
+
+static unw_accessors_t *local_accessors(void)
+{
+    return unw_get_accessors(unw_local_addr_space);
+}
+
+static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need, void *arg)
+{
+    (void)space, (void)arg;
+    return local_accessors()->find_proc_info(unw_local_addr_space, ip, info, need, arg);
+}
+
+static void put_unwind_info(unw_addr_space_t space, unw_proc_info_t *info, void *arg)
+{
+    (void)space;
+    local_accessors()->put_unwind_info(unw_local_addr_space, info, arg);
+}
+
+static int get_dyn_info(unw_addr_space_t space, unw_word_t *list, void *arg)
+{
+    (void)space, (void)list, (void)arg;
+    return -UNW_ENOINFO;
+}
+
+/* Frames come from the copy, all else (unwind tables) from where it is. */
+static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *arg)
+{
+    struct image *image = arg;
+
+    (void)space;
+    if (write || address < PAGE_BYTES)
+        return -UNW_EINVAL;
+    if (address >= image->low && address + sizeof *value <= image->high)
+        memcpy(value, image->copy + (address - image->low), sizeof *value);
+    else if (stack_find((void *)address, &(bool){false}) != NULL)
+        return -UNW_EINVAL; /* somebody else's by now */
+    else
+        memcpy(value, (void *)address, sizeof *value);
+    return 0;
+}
+
+static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *value, int write, void *arg)
+{
+    struct image *image = arg;
+
+    (void)space;
+    if (write || number < 0 || (size_t)number >= sizeof image->registers / sizeof image->registers[0])
+        return -UNW_EBADREG;
+    *value = image->registers[number];
+    return 0;
+}
+
+static int access_fpreg(unw_addr_space_t space, unw_regnum_t number, unw_fpreg_t *value, int write, void *arg)
+{
+    (void)space, (void)number, (void)value, (void)write, (void)arg;
+    return -UNW_EBADREG;
+}
+
+static int cannot_resume(unw_addr_space_t space, unw_cursor_t *cursor, void *arg)
+{
+    (void)space, (void)cursor, (void)arg;
+    return -UNW_EINVAL;
+}
+
+static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, size_t size, unw_word_t *offset, void *arg)
+{
+    (void)space, (void)address, (void)buffer, (void)size, (void)offset, (void)arg;
+    return -UNW_ENOINFO;
+}
+
+static int unwind(struct image *image, void **pcs, int n)
+{
+    unw_accessors_t accessors = {find_proc_info, put_unwind_info, get_dyn_info,  access_mem,
+                                 access_reg,     access_fpreg,    cannot_resume, no_names};
+    unw_addr_space_t space = unw_create_addr_space(&accessors, 0);
+    unw_cursor_t cursor;
+    unw_word_t pc;
+    int count = 0;
+
+    if (space == NULL)
+        return -ENOMEM;
+    if (unw_init_remote(&cursor, space, image) == 0)
+        do {
+            if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+                break;
+            pcs[count++] = (void *)pc;
+        } while (unw_step(&cursor) > 0);
+    unw_destroy_addr_space(space);
+    return count;
+}
+
+/* Copy the frames of t, which the caller has found parked. */
+static int copy_frames_of(struct thread *t, struct stack *s, struct image *image)
+{
+    const char *from = t->cont.chunk != NULL ? t->cont.chunk : t->cont.sp;
+    uint32_t bytes = cont_frame_bytes(&t->cont);
+
+    if (bytes == 0 || bytes > (size_t)(s->top - s->limit))
+        return -EAGAIN;
+    image->copy = memory_alloc(bytes);
+    if (image->copy == NULL)
+        return -ENOMEM;
+    memcpy(image->copy, from, bytes);
+    image->low = (unw_word_t)(uintptr_t)t->cont.sp;
+    image->high = image->low + bytes;
+    return 0;
+}
+
+static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
+{
+    struct stack *s = stack_at(t->cont.stack);
+    struct image image = {.copy = NULL};
+    int count;
+
+    if ((t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED)) || s->vacated)
+        return -EAGAIN;
+    if (stack_is_shared(s) && !stack_word_try(&s->word))
+        return -EAGAIN;
+    count = atomic_load_acquire(&t->word) == word ? copy_frames_of(t, s, &image) : -EAGAIN;
+    if (stack_is_shared(s))
+        thread_stack_release(s);
+    atomic_fence_seq_cst();
+    if (count == 0 && atomic_load_relaxed(&t->word) != word)
+        count = -EAGAIN;
+    if (count == 0) {
+        read_registers(&image);
+        count = unwind(&image, pcs, n);
+    }
+    memory_free(image.copy);
+    return count;
+}
+#else
+static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
+{
+    (void)t, (void)word, (void)pcs, (void)n;
+    return -ENOTSUP;
+}
+#endif
+
+NOINLINE int vthread_backtrace(vthread_t thread, void **pcs, int n)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+    uint64_t w;
+
+    if (t == NULL || pcs == NULL || n < 0)
+        return -EINVAL;
+    if (thread == vthread_self())
+        return backtrace_self(pcs, n);
+    w = atomic_load_acquire(&t->word);
+    if (word_generation(w) != generation || word_state(w) == WORD_TERMINATED)
+        return -ESRCH;
+    return word_state(w) == WORD_PARKED ? backtrace_parked(t, w, pcs, n) : -EAGAIN;
 }

@@ -164,6 +164,8 @@ ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct record_c
     } else {
         launch(t);
     }
+    if (UNLIKELY(runtime_refuses_threads())) /* a shutdown began meanwhile, and may not have seen it */
+        vthread_interrupt(handle);
     if (ret_thread != NULL)
         *ret_thread = handle;
     return 0;

@@ -43,7 +43,7 @@ bool mount_elsewhere(struct carrier *c, struct thread *t)
     }
     if (to == c)
         return false;
-    carrier_deliver(to, &t->link.task);
+    carrier_deliver(to, &t->link.task, (t->flags & THREAD_STICKY) != 0);
     return true;
 }
 

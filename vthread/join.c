@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/panic.h"
@@ -99,9 +100,15 @@ void thread_ended(struct thread *t, struct record_cache *cache)
 void thread_finish(void *value)
 {
     struct thread *self = thread_self(NULL);
-    struct thread_cold *cold = thread_cold(self);
-    struct thread_extra *extra = thread_extra(self);
+    struct thread_cold *cold;
+    struct thread_extra *extra;
 
+    if (UNLIKELY(self == NULL)) { /* the child of a fork, made inside the thread */
+        misuse("fork", "the child of a fork has returned from the thread that made it; it may only exec or exit");
+        _exit(127);
+    }
+    cold = thread_cold(self);
+    extra = thread_extra(self);
     if (UNLIKELY(extra != NULL && extra->failed)) {
         value = NULL;
         thread_failed(self, VTHREAD_FAILURE_FAILED, extra->failure);
@@ -111,8 +118,7 @@ void thread_finish(void *value)
     }
     if (UNLIKELY(cold->pins > 0)) {
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
-        while (vthread_unpin() == 0)
-            ;
+        unpin_all(self);
     }
     cold->value = value;
     if (self->flags & THREAD_PLATFORM)

@@ -30,23 +30,26 @@ static struct thread *thread_of_task(struct task *task)
 /* ---- stacks ---- */
 
 /* A member of a shared stack has been handed it. */
-static void handed_over(struct processor *p, struct stack_member *member)
+static COLD void handed_over(struct stack_member *member)
 {
     struct thread *t = container_of(member, struct thread, link.member);
+    struct carrier *c = carrier_self();
 
     t->flags |= THREAD_HOLDS_STACK;
     if (t->flags & THREAD_IN_PLACE)
         parker_notify(thread_parker(t));
+    else if (c != NULL)
+        carrier_push(c, &t->link.task);
     else
-        carrier_push(&p->carrier, &t->link.task);
+        pool_inject(&t->link.task);
 }
 
-static void stack_release(struct processor *p, struct stack *s)
+void thread_stack_release(struct stack *s)
 {
     struct stack_member *next = stack_word_release(&s->word);
 
     if (UNLIKELY(next != NULL))
-        handed_over(p, next);
+        handed_over(next);
 }
 
 /* Make the thread, whose stack is held, the resident; NULL: no memory, and the stack given up. */
@@ -59,7 +62,7 @@ static bool occupy(struct processor *p, struct thread *t, struct stack *s)
     if (LIKELY(cont_occupy(&t->cont, s, &p->chunks)))
         return true;
     if (s->kind == STACK_SHARED)
-        stack_release(p, s);
+        thread_stack_release(s);
     return false;
 }
 
@@ -163,7 +166,7 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
     if (s->kind == STACK_SHARED) {
         cont_drop(&t->cont, s, &p->chunks);
         stack_shared_leave(s);
-        stack_release(p, s);
+        thread_stack_release(s);
     } else {
         maybe_trim(p, t, s);
         t->cont.sp = NULL;
@@ -176,14 +179,19 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
 /* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
 static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
 {
-    stack_release(p, s);
+    thread_stack_release(s);
     t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags);
-    /* Take the stack back, however long that takes. */
+    /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
-    if (!stack_word_acquire(&s->word, &t->link.member))
+    if (!stack_word_acquire(&s->word, &t->link.member)) {
+        carrier_block(&p->carrier);
         parker_wait(&p->parker, INT64_MAX);
+        carrier_unblock(&p->carrier);
+    }
     t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
+    if (UNLIKELY(s->vacated))
+        strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
 }
@@ -203,7 +211,7 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         if (UNLIKELY(runtime_is_strict()))
             strict_displace(p, t, s);
         if (shared)
-            stack_release(p, s);
+            thread_stack_release(s);
         t->reason = 0;
         atomic_store_relaxed(&t->phase, VTHREAD_YIELDED); /* the push publishes */
         carrier_push(&p->carrier, &t->link.task);
@@ -212,12 +220,12 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         maybe_trim(p, t, s);
         if (UNLIKELY(runtime_is_strict()))
             strict_displace(p, t, s);
-        if (shared)
-            stack_release(p, s);
         if (p->carrier.pushes == 1)
             t->predictor = t->predictor < 3 ? t->predictor + 1 : 3;
         else if (p->carrier.pushes > 1)
             t->predictor = 0;
+        if (shared)
+            thread_stack_release(s);
         if (LIKELY(word_commit_park(&t->word, p->leave_flags)))
             return true;
         t->reason = refused_reason(t, p->leave_flags);
@@ -295,20 +303,26 @@ static struct task *timer_fired(uint32_t id, uint32_t sequence)
     return &t->link.task;
 }
 
+static void *(*exception_globals)(void);
+
+void mount_init(void)
+{
+    /* Present only when a C++ runtime is loaded.  Not looked up by carriers: it takes the loader's lock. */
+    *(void **)&exception_globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
+}
+
 /* Contains no address: the stack of a carrier that has not mounted anything yet. */
 static struct stack no_stack;
 
 static void start(struct carrier *c)
 {
     struct processor *p = processor_of(c);
-    void *(*globals)(void) = NULL;
 
+    switch_fp_load(SWITCH_FP_DEFAULT); /* else it is what the creator of this OS thread had set */
     p->errno_at = &errno;
     p->stacks.random = c->random;
     p->stack = &no_stack;
-    /* Present only when a C++ runtime is loaded. */
-    *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
-    p->exceptions = globals != NULL ? globals() : NULL;
+    p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
 }
 
 static void stop(struct carrier *c)

@@ -46,6 +46,12 @@ void parker_notify(struct parker *parker);
 /* False when the deadline passed without a notification. */
 bool parker_wait(struct parker *parker, int64_t deadline_ns);
 
+/* Before the pool starts. */
+void mount_init(void);
+
+/* Give a shared stack up; any thread that holds it. */
+void thread_stack_release(struct stack *s);
+
 /* The parker that a thread waiting IN_PLACE sleeps on. */
 struct parker *thread_parker(struct thread *t);
 

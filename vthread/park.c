@@ -89,7 +89,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
             t->reason = ETIMEDOUT; /* we won ourselves */
         else
             parker_wait(parker, INT64_MAX); /* whoever won is about to notify */
-        if (p != NULL)
+        if (p != NULL && thread_cold(t)->blocking == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
         reason = t->reason;
     } else {
@@ -326,6 +326,9 @@ static inline bool hand_over(struct processor *p, struct thread *self)
         return false;
     }
     ring_replace_oldest(&c->ring, &self->link.task);
+    barrier_light(); /* M2 of idle.h: for an instant the ring may have looked empty */
+    if (UNLIKELY(idle_wants_work(&pool.idle)))
+        pool_wake_one(false);
     __builtin_prefetch(container_of(ring_peek(&c->ring, 1), struct thread, link.task));
     carrier_begin(c);
     self->reason = 0;

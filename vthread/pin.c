@@ -40,6 +40,15 @@ static int unpin(struct thread *self)
     return 0;
 }
 
+void unpin_all(struct thread *self)
+{
+    if (thread_cold(self)->blocking > 0)
+        carrier_unblock(carrier_self());
+    thread_cold(self)->blocking = 0;
+    thread_cold(self)->pins = 0;
+    self->flags &= (uint8_t)~THREAD_PINNED;
+}
+
 int vthread_pin(const char *reason)
 {
     struct thread *self = thread_mounted();
@@ -50,7 +59,10 @@ int vthread_pin(const char *reason)
 int vthread_unpin(void)
 {
     struct thread *self = thread_mounted();
-    int error = self != NULL ? unpin(self) : 0;
+    int error = 0;
+
+    if (self != NULL) /* the pins of open blocking sections are not ours to take */
+        error = thread_cold(self)->pins > thread_cold(self)->blocking ? unpin(self) : EINVAL;
 
     if (error != 0)
         misuse("vthread_unpin", "unpinned more often than pinned; every vthread_unpin needs a vthread_pin before it");

@@ -181,6 +181,18 @@ void platform_forget_all(void)
     lock_release(&platforms.lock);
 }
 
+void platform_forget_self(void)
+{
+    platform_current = NULL;
+}
+
+bool platform_is_ours(void)
+{
+    struct platform *pl = platform_current;
+
+    return pl != NULL && pl->self != NULL && thread_cold(pl->self)->fn != NULL;
+}
+
 /* ---- threads of kind PLATFORM ---- */
 
 static void *platform_main(void *arg)

@@ -25,6 +25,7 @@ static struct {
     struct lock lock;
     uint32_t committed;
     uint32_t max;
+    uint32_t first_generation; /* of records that were never used */
     struct thread *batches; /* linked by cont.chunk; within a batch by link */
 } depot;
 
@@ -43,8 +44,23 @@ bool record_init(void)
     return false;
 }
 
+/* Handles of this life of the runtime name nothing in the next: its generations begin where these end. */
+static void pass_generations(void)
+{
+    uint32_t count = record_count();
+
+    for (uint32_t i = 1; i < count; i++) {
+        uint32_t generation = word_generation(atomic_load_relaxed(&thread_table[i].word));
+
+        if (generation >= depot.first_generation)
+            depot.first_generation = generation < UINT32_MAX ? generation + 1 : generation;
+    }
+}
+
 void record_fini(void)
 {
+    pass_generations();
+    atomic_store_relaxed(&thread_count, 0); /* late users of a handle find nothing */
     memory_unreserve(thread_table, depot.max * sizeof(struct thread));
     memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
     memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
@@ -53,7 +69,6 @@ void record_fini(void)
     timer_positions = NULL;
     depot.batches = NULL;
     depot.committed = 0;
-    atomic_store_relaxed(&thread_count, 0);
 }
 
 size_t record_committed_bytes(void)
@@ -90,7 +105,7 @@ static struct thread *fresh_locked(uint32_t *ret_count)
     for (uint32_t i = from + RECORD_BATCH - 1; i >= from; i--) {
         struct thread *t = &thread_table[i];
 
-        atomic_store_relaxed(&t->word, WORD_TERMINATED);
+        atomic_store_relaxed(&t->word, WORD_TERMINATED | (uint64_t)depot.first_generation << WORD_GENERATION_SHIFT);
         t->link.thread = head;
         head = t;
     }

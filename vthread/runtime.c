@@ -48,6 +48,7 @@ vthread_stack_t runtime_default_stack(void)
 
 bool runtime_refuses_threads(void)
 {
+    barrier_light(); /* a thread counted before the look; vthread_runtime_shutdown has the other half */
     return atomic_load_relaxed(&runtime.life) != LIFE_RUNNING || runtime_forked();
 }
 
@@ -61,9 +62,12 @@ void runtime_count_ended(void)
     atomic_fetch_add_relaxed(&runtime.ended, 1);
 }
 
+/* The child has one thread, which is nobody's carrier and has no record: every call finds that out. */
 static void in_child(void)
 {
     atomic_store_relaxed(&runtime_is_forked, true);
+    carrier_current = NULL;
+    platform_forget_self();
 }
 
 /* ---- configuration ---- */
@@ -184,6 +188,7 @@ static int start_locked(void)
         runtime.fork_handler = true;
         pthread_atfork(NULL, NULL, in_child);
     }
+    mount_init();
     error = overflow_handler_install();
     return error != 0 ? error : pool_start(&pool_params);
 }
@@ -335,10 +340,10 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     struct timespec pause = {0, 200 * 1000};
     unsigned names = 10;
 
-    if (processor_self() != NULL)
-        return EDEADLK;
     if (runtime_forked())
         return ENOTSUP;
+    if (processor_self() != NULL || platform_is_ours())
+        return EDEADLK;
     if (atomic_exchange_acq_rel(&runtime.shutting, true))
         return EBUSY;
     pthread_mutex_lock(&runtime.lock);
@@ -349,6 +354,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     }
     atomic_store_release(&runtime.life, LIFE_STOPPING);
     pthread_mutex_unlock(&runtime.lock);
+    barrier_heavy(); /* threads that were being created are seen here, or see that they come too late (create.c) */
     for_each_alive(interrupt_one, NULL);
     while (alive() > 0) {
         if (deadline_ns != VTHREAD_FOREVER && clock_now_ns() >= deadline_ns) {

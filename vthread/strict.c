@@ -4,9 +4,9 @@
  * place of a thread that waits.
  *
  * Both arrive as SIGSEGV on the carrier's (or a platform thread's) signal stack.
- * The handler prints one line with write(2) and nothing else, and lets the signal
- * end the program as it would have; faults that are not ours go to the handler
- * that was there before.
+ * The handler writes one line, calls the failure handler after an overflow, and
+ * lets the signal end the program as it would have; faults that are not ours go to
+ * the handler that was there before.
  */
 #include <errno.h>
 #include <signal.h>
@@ -34,6 +34,10 @@ void strict_displace(struct processor *p, struct thread *t, struct stack *s)
     if (!cont_freeze(&t->cont, s, &p->chunks))
         return; /* out of memory: this wait is not checked */
     s->vacated = memory_guard(s->limit, (size_t)(page_end(s->top) - s->limit));
+    if (!s->vacated) { /* this wait is not checked; the pages may have been lost all the same */
+        switch_restore_top(s->top);
+        cont_thaw(&t->cont, s, &p->chunks);
+    }
 }
 
 void strict_enter(struct stack *s)

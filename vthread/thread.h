@@ -304,6 +304,7 @@ static inline bool runtime_forked(void)
 extern const struct carrier_hooks thread_hooks;
 
 void thread_finish(void *value);
+void unpin_all(struct thread *self); /* at its end */
 void thread_ended(struct thread *t, struct record_cache *cache);
 void thread_extra_free(struct thread *t);
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
@@ -322,6 +323,8 @@ int stack_refuse_private(const char *call, const char *what, const void *p);
 
 int platform_create(struct thread *t);
 void platform_forget_all(void);
+void platform_forget_self(void);
+bool platform_is_ours(void); /* the calling thread is of kind PLATFORM */
 void runtime_count_created(int n);
 void runtime_count_ended(void);
 

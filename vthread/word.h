@@ -245,8 +245,9 @@ static inline uint64_t word_terminate(thread_word *word)
 {
     uint64_t w = atomic_load_relaxed(word);
 
-    /* The wait sequence moves on: wakers of a wait that this thread gave up must fail in the next life too. */
-    while (!atomic_cas_acq_rel(word, &w, word_with_state(w, WORD_TERMINATED) & ~WORD_WAKE))
+    /* The sequence moves on: wakers of a wait that this thread gave up must fail in the next life too. */
+    while (!atomic_cas_acq_rel(
+        word, &w, word_with_sequence(word_with_state(w, WORD_TERMINATED) & ~WORD_WAKE, word_next_sequence(w))))
         ;
     return w;
 }

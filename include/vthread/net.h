@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets and descriptors: calls that block the virtual thread and nobody else.
+ *
+ *     #include <vthread/net.h>
+ *
+ *     static void *echo(void *arg)
+ *     {
+ *         int fd = (int)(intptr_t)arg;
+ *         char buffer[1024];
+ *         ssize_t n;
+ *
+ *         while ((n = vthread_read(fd, buffer, sizeof buffer)) > 0)
+ *             if (vthread_write_all(fd, buffer, (size_t)n) < 0)
+ *                 break;
+ *         vthread_close(fd);
+ *         return NULL;
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         int listener = vthread_listen_tcp("localhost:7777", 0, 0);
+ *         int fd = listener;
+ *
+ *         while (fd >= 0 && (fd = vthread_accept(listener, NULL, NULL)) >= 0)
+ *             if (vthread_create(NULL, NULL, echo, (void *)(intptr_t)fd) != 0)
+ *                 vthread_close(fd);
+ *         return 1;
+ *     }
+ *
+ * Results.  Calls that yield a count, a descriptor or a mask return it or -Exxx; the
+ * others return 0 or Exxx.  errno is neither read nor set.  SIGPIPE is never raised
+ * (-EPIPE).  Signals that interrupt a system call are not seen.
+ *
+ * What ends a wait, besides what it waits for; in calls that return counts, negative:
+ *     ETIMEDOUT  the deadline passed.  One that has passed already: the call is made
+ *                once, and does not wait
+ *     EINTR      the thread was interrupted (vthread_interrupt), before the call or in
+ *                it; its flag is cleared, and nothing was transferred
+ *     ECANCELED  the descriptor was closed meanwhile, with vthread_close
+ * and any call:
+ *     EBADF      no open descriptor            ENOTSUP   in the child of a fork
+ *     ENOMEM     no memory                     ECANCELED the runtime is shutting down
+ *     EDEADLK    from a callback of the runtime, which must not block
+ *
+ * Descriptors are the system's.  Those that these calls make are non-blocking and
+ * close-on-exec.  They belong to the library until vthread_close: do not close, dup2
+ * over, or fclose them.  Any other descriptor may be used too, as it is: see
+ * vthread_fd_forget.  Files, directories and disks cannot be waited for; calls on
+ * them run in a blocking section, without deadline or interruption.
+ *
+ * Any number of threads may use a descriptor at once.  One reader and one writer
+ * do not notice each other; of several readers (writers) each is served in one piece,
+ * in the order of their calls.
+ *
+ * Buffers may be locals, on any kind of stack.  All calls may be made from any
+ * thread; those that wait may switch.
+ */
+#ifndef VTHREAD_NET_H
+#define VTHREAD_NET_H
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <vthread/api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- connections by name ---- */
+
+/* Several processes may listen on the same port, and share what comes. */
+#define VTHREAD_LISTEN_REUSEPORT 1u
+/* vthread_listen_unix: remove what is at the path. */
+#define VTHREAD_LISTEN_REPLACE 2u
+
+/*
+ * Listen on "host:port".  An empty host is every address, IPv6 and IPv4; port 0
+ * one that is free (getsockname tells).  "[::1]:80", "localhost:80", ":http".
+ *
+ * backlog: 0 is the system's maximum.
+ * flags:   0 or VTHREAD_LISTEN_REUSEPORT.
+ *
+ * Returns the descriptor, or
+ *   -EINVAL      the address is malformed, the port unknown, backlog or flags wrong
+ *   -ENOENT      no such host     -EAGAIN  the name server does not answer now
+ *   -EADDRINUSE, -EACCES, -EMFILE and whatever else bind(2) and socket(2) return
+ *
+ * SO_REUSEADDR is set, and TCP_NODELAY, which accepted connections inherit.  A name
+ * that is no number is looked up in a blocking section, which no deadline ends.
+ */
+VTHREAD_API int vthread_listen_tcp(const char *address, int backlog, unsigned flags);
+
+/*
+ * Connect to "host:port", trying the host's addresses in turn; an empty host is
+ * this machine.  TCP_NODELAY is set.
+ *
+ * Returns the descriptor, or the errors above and those of connect(2).
+ */
+VTHREAD_API int vthread_dial_tcp(const char *address);
+VTHREAD_API int vthread_dial_tcp_until(const char *address, int64_t deadline_ns);
+
+/*
+ * The same at a path; one that begins with '@' is a name in the abstract namespace.
+ * flags: 0 or VTHREAD_LISTEN_REPLACE.  -ENAMETOOLONG, -EINVAL (empty).
+ */
+VTHREAD_API int vthread_listen_unix(const char *path, int backlog, unsigned flags);
+VTHREAD_API int vthread_dial_unix(const char *path);
+VTHREAD_API int vthread_dial_unix_until(const char *path, int64_t deadline_ns);
+
+/* ---- sockets ---- */
+
+/* socket(2).  Returns the descriptor or -Exxx. */
+VTHREAD_API int vthread_socket(int domain, int type, int protocol);
+
+/*
+ * Wait for a connection and accept it.  address and length: as accept(2)'s; both
+ * may be NULL.  What happened to connections that were gone before they were accepted is
+ * not reported.
+ *
+ * Returns the descriptor, or -Exxx as accept(2).  When the process or the system has
+ * no descriptor left, it first waits up to 0.1 s for one (a vthread_close ends
+ * that), so a loop that merely goes on after -EMFILE does not spin.
+ */
+VTHREAD_API int vthread_accept(int fd, struct sockaddr *address, socklen_t *length);
+VTHREAD_API int vthread_accept_until(int fd, struct sockaddr *address, socklen_t *length, int64_t deadline_ns);
+
+/*
+ * Connect.  Returns 0 or Exxx.  After EINTR or ETIMEDOUT the attempt goes on in the
+ * background: close the descriptor, or call again to wait for the outcome.
+ */
+VTHREAD_API int vthread_connect(int fd, const struct sockaddr *address, socklen_t length);
+VTHREAD_API int vthread_connect_until(int fd, const struct sockaddr *address, socklen_t length, int64_t deadline_ns);
+
+/* ---- reading and writing ---- */
+
+/*
+ * Read what is there, at least one byte, waiting for it if need be.  0 is the end,
+ * or that nothing was asked for.  -EFAULT: the buffer is NULL.
+ */
+VTHREAD_API ssize_t vthread_read(int fd, void *buffer, size_t size);
+VTHREAD_API ssize_t vthread_read_until(int fd, void *buffer, size_t size, int64_t deadline_ns);
+VTHREAD_API ssize_t vthread_readv(int fd, const struct iovec *vector, int count);
+VTHREAD_API ssize_t vthread_readv_until(int fd, const struct iovec *vector, int count, int64_t deadline_ns);
+
+/*
+ * Read exactly that many bytes; fewer only at the end.  On an error what came
+ * before it is in the buffer, but how much is not known: close the descriptor.
+ */
+VTHREAD_API ssize_t vthread_read_full(int fd, void *buffer, size_t size);
+VTHREAD_API ssize_t vthread_read_full_until(int fd, void *buffer, size_t size, int64_t deadline_ns);
+
+/* Write at least one byte, as many as there is room for.  Returns how many. */
+VTHREAD_API ssize_t vthread_write(int fd, const void *buffer, size_t size);
+VTHREAD_API ssize_t vthread_write_until(int fd, const void *buffer, size_t size, int64_t deadline_ns);
+VTHREAD_API ssize_t vthread_writev(int fd, const struct iovec *vector, int count);
+VTHREAD_API ssize_t vthread_writev_until(int fd, const struct iovec *vector, int count, int64_t deadline_ns);
+
+/* Write all of it.  Returns size; after an error how much went out is not known: close the descriptor. */
+VTHREAD_API ssize_t vthread_write_all(int fd, const void *buffer, size_t size);
+VTHREAD_API ssize_t vthread_write_all_until(int fd, const void *buffer, size_t size, int64_t deadline_ns);
+
+/* ---- ending ---- */
+
+/* shutdown(2): those who wait find out.  Returns 0 or Exxx. */
+VTHREAD_API int vthread_shutdown(int fd, int how);
+
+/*
+ * Close, whoever made it.  Calls that wait for it return -ECANCELED; none of them
+ * touches the next file that gets the number.  Never interrupted.  Returns 0 or Exxx.
+ */
+VTHREAD_API int vthread_close(int fd);
+
+/* ---- any descriptor ---- */
+
+/*
+ * Wait until poll(2) would return, without taking a turn from readers and writers.
+ *
+ * events: POLLIN, POLLOUT or both.
+ *
+ * Returns what poll reports (POLLERR and POLLHUP too), or -Exxx.  Files are always ready.
+ */
+VTHREAD_API int vthread_wait_fd(int fd, int events);
+VTHREAD_API int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns);
+
+/*
+ * Before a plain close(2), dup2(2) or fclose of a descriptor that calls of this
+ * header were made on: forget it.  Calls that wait for it return -ECANCELED.
+ *
+ * Descriptors made elsewhere keep their flags.  On a blocking pipe a write takes at
+ * most 4,096 bytes at a time (use write_all); a blocking socket's connect, and writes to a
+ * terminal, run in a blocking section.
+ *
+ * Returns 0 or Exxx.
+ */
+VTHREAD_API int vthread_fd_forget(int fd);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
