@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/attributes.h"
+#include "carrier/carrier.h"
+
+/* Evaluate `call`, again after EINTR; its result or -Exxx goes into `result`, errno is as before. */
+#define CALL(result, call)                                                                                             \
+    do {                                                                                                               \
+        int before = errno;                                                                                            \
+                                                                                                                       \
+        do                                                                                                             \
+            (result) = (call);                                                                                         \
+        while (UNLIKELY((result) < 0) && errno == EINTR);                                                              \
+        if (UNLIKELY((result) < 0)) {                                                                                  \
+            (result) = -errno;                                                                                         \
+            errno = before;                                                                                            \
+        }                                                                                                              \
+    } while (0)
+
+NOINLINE ssize_t system_recv(int fd, void *buffer, size_t size)
+{
+    ssize_t n;
+
+    CALL(n, recv(fd, buffer, size, MSG_DONTWAIT));
+    return n;
+}
+
+NOINLINE ssize_t system_send(int fd, const void *buffer, size_t size)
+{
+    ssize_t n;
+
+    CALL(n, send(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
+NOINLINE ssize_t system_recv_vector(int fd, const struct iovec *vector, int count)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    CALL(n, recvmsg(fd, &message, MSG_DONTWAIT));
+    return n;
+}
+
+NOINLINE ssize_t system_send_vector(int fd, const struct iovec *vector, int count)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)vector, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    CALL(n, sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
+NOINLINE ssize_t system_readv(int fd, const struct iovec *vector, int count)
+{
+    ssize_t n;
+
+    CALL(n, readv(fd, vector, count));
+    return n;
+}
+
+/* A platform thread may have SIGPIPE open: hold it back, and swallow the one that this write raised. */
+static ssize_t writev_without_signal(int fd, const struct iovec *vector, int count)
+{
+    static const struct timespec now;
+    sigset_t pipe;
+    sigset_t old;
+    sigset_t pending;
+    bool was_pending;
+    ssize_t n;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigemptyset(&pending);
+    sigpending(&pending);
+    was_pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe, &old);
+    CALL(n, writev(fd, vector, count));
+    if (n == -EPIPE && !was_pending) {
+        int taken;
+
+        CALL(taken, sigtimedwait(&pipe, NULL, &now));
+        (void)taken; /* none: it is ignored, or went to somebody else */
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return n;
+}
+
+NOINLINE ssize_t system_writev(int fd, const struct iovec *vector, int count)
+{
+    ssize_t n;
+
+    if (carrier_self() == NULL)
+        return writev_without_signal(fd, vector, count);
+    /* Carriers have it blocked for good, and nobody asks what is pending on them. */
+    CALL(n, writev(fd, vector, count));
+    return n;
+}
+
+NOINLINE int system_poll(int fd, int events)
+{
+    struct pollfd p = {.fd = fd, .events = (short)events};
+    int n;
+
+    CALL(n, poll(&p, 1, 0));
+    return n > 0 ? p.revents : n;
+}
+
+NOINLINE int system_socket(int domain, int type, int protocol)
+{
+    int fd;
+
+    CALL(fd, socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+    return fd;
+}
+
+NOINLINE int system_accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    int accepted;
+
+    CALL(accepted, accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    return accepted;
+}
+
+NOINLINE int system_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    int before = errno;
+    int result = connect(fd, address, length);
+
+    if (result < 0) {
+        result = errno == EINTR ? -EINPROGRESS : -errno; /* interrupted, it goes on by itself */
+        errno = before;
+    }
+    return result;
+}
+
+NOINLINE int system_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+    int result;
+
+    CALL(result, bind(fd, address, length));
+    return result;
+}
+
+NOINLINE int system_listen(int fd, int backlog)
+{
+    int result;
+
+    CALL(result, listen(fd, backlog));
+    return result;
+}
+
+NOINLINE int system_set_option(int fd, int level, int option, int value)
+{
+    int result;
+
+    CALL(result, setsockopt(fd, level, option, &value, sizeof value));
+    return result;
+}
+
+NOINLINE int system_shutdown(int fd, int how)
+{
+    int result;
+
+    CALL(result, shutdown(fd, how));
+    return result;
+}
+
+NOINLINE int system_close(int fd)
+{
+    int before = errno;
+    int result = close(fd);
+
+    if (result < 0) {
+        result = errno == EINTR ? 0 : -errno; /* on Linux it is closed all the same: never twice */
+        errno = before;
+    }
+    return result;
+}
+
+NOINLINE int system_protocol(int fd)
+{
+    int protocol = 0;
+    socklen_t length = sizeof protocol;
+    int result;
+
+    CALL(result, getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length));
+    return result < 0 ? result : protocol;
+}
+
+NOINLINE int system_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event event = {.events = events, .data.u64 = data};
+    int result;
+
+    CALL(result, epoll_ctl(epoll, operation, fd, &event));
+    return result;
+}
+
+/* epoll_wait counts in milliseconds; the call that does not is Linux 5.11's. */
+static int wait_for_milliseconds(int epoll, struct epoll_event *events, int count, int64_t timeout_ns)
+{
+    int64_t ms = timeout_ns <= 0 ? timeout_ns : (timeout_ns - 1) / 1000000 + 1;
+
+    return epoll_wait(epoll, events, count, ms > INT_MAX ? INT_MAX : (int)ms);
+}
+
+NOINLINE int system_epoll_wait(int epoll, struct epoll_event *events, int count, int64_t timeout_ns)
+{
+#ifdef SYS_epoll_pwait2
+    static ATOMIC(bool) is_missing;
+#endif
+    int before = errno;
+    int n = -1;
+
+#ifdef SYS_epoll_pwait2
+    if (timeout_ns > 0 && !atomic_load_relaxed(&is_missing)) {
+        struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+
+        n = (int)syscall(SYS_epoll_pwait2, epoll, events, count, &timeout, NULL, (size_t)0);
+        /* A sandbox may answer what it does not know with EPERM. */
+        if (n < 0 && (errno == ENOSYS || errno == EPERM))
+            atomic_store_relaxed(&is_missing, true);
+        else
+            timeout_ns = INT64_MIN; /* done */
+    }
+#endif
+    if (timeout_ns != INT64_MIN)
+        n = wait_for_milliseconds(epoll, events, count, timeout_ns < 0 ? -1 : timeout_ns);
+    errno = before;
+    return n < 0 ? 0 : n;
+}
+
+NOINLINE int system_is_nonblocking(int fd)
+{
+    int flags;
+
+    CALL(flags, fcntl(fd, F_GETFL));
+    return flags < 0 ? flags : (flags & O_NONBLOCK) != 0;
+}
+
+NOINLINE int system_file_type(int fd)
+{
+    struct stat st;
+    int result;
+
+    CALL(result, fstat(fd, &st));
+    return result < 0 ? result : (int)(st.st_mode & S_IFMT);
+}

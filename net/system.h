@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's calls as this layer wants them: a result or -Exxx, never EINTR,
+ * never SIGPIPE, and the caller's errno left alone.
+ *
+ * None is inlined: compilers keep the address of errno in a register across a
+ * call that may switch, so it is looked up only where nothing switches.
+ */
+#ifndef NET_SYSTEM_H
+#define NET_SYSTEM_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Sockets: never block, whatever O_NONBLOCK says. */
+ssize_t system_recv(int fd, void *buffer, size_t size);
+ssize_t system_send(int fd, const void *buffer, size_t size);
+ssize_t system_recv_vector(int fd, const struct iovec *vector, int count);
+ssize_t system_send_vector(int fd, const struct iovec *vector, int count);
+
+/* Other descriptors. */
+ssize_t system_readv(int fd, const struct iovec *vector, int count);
+ssize_t system_writev(int fd, const struct iovec *vector, int count);
+
+/* Events that are there now, or 0. */
+int system_poll(int fd, int events);
+
+/* New descriptors are non-blocking and close-on-exec. */
+int system_socket(int domain, int type, int protocol);
+int system_accept(int fd, struct sockaddr *address, socklen_t *length);
+int system_connect(int fd, const struct sockaddr *address, socklen_t length);
+int system_bind(int fd, const struct sockaddr *address, socklen_t length);
+int system_listen(int fd, int backlog);
+int system_set_option(int fd, int level, int option, int value);
+int system_shutdown(int fd, int how);
+int system_close(int fd);
+
+/* A socket's SO_PROTOCOL, or -Exxx. */
+int system_protocol(int fd);
+
+/* epoll.  A wait that a signal interrupts finds nothing.  timeout_ns: 0 only looks, negative is for ever. */
+int system_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t data);
+int system_epoll_wait(int epoll, struct epoll_event *events, int count, int64_t timeout_ns);
+
+/* O_NONBLOCK: 1 or 0; and the file's type (S_IFMT), or -Exxx. */
+int system_is_nonblocking(int fd);
+int system_file_type(int fd);
+
+#endif
