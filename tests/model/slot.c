@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptor slots: the real slot.h, descriptor.c and operation.c, under read ×
+ * event × close × reuse of the number × deadline × second reader.
+ *
+ * The kernel is a few fields: a table with one number, and files that hold bytes.
+ * A call on the number finds the file that is there; which one that is, is a
+ * plain field, so a call that is not ordered with the closing of the number is a
+ * race: it could have reached another file.  The poller's events are delivered
+ * by whoever writes the bytes, under the lock that registrations have.
+ */
+#include <sched.h>
+
+#include "tests/model/model.h"
+
+static int model_sched_yield(void)
+{
+    model_pause();
+    return 0;
+}
+#define sched_yield model_sched_yield
+
+#include "net/descriptor.c"
+#include "net/operation.c"
+
+#include "tests/model/waiting.h"
+
+enum { FD = 1, FILES = 2, NO_FILE = FILES };
+enum { OPENED_FIRST = 2 }; /* variant */
+
+static MODEL_SHARED struct {
+    struct lock lock; /* of the event base */
+    int file;         /* the number's; plain: see above */
+    int registered;   /* file that has a registration, + 1 */
+    bool ended;       /* FIN has come; under the lock */
+    ATOMIC(uint32_t) bytes[FILES];
+} kernel;
+
+static MODEL_SHARED struct descriptor records[FD + 1];
+static MODEL_BOOK int got[FILES]; /* bytes read */
+static MODEL_BOOK int cancelled[MODEL_ACTORS_MAX];
+
+/* ---- what the layer's other files would do ---- */
+
+poller_flag poller_is_up;
+
+int poller_start(void)
+{
+    return -ENOTSUP;
+}
+
+int64_t vthread_now_ns(void)
+{
+    return 0;
+}
+
+void watch_cancel_all_locked(struct descriptor *d)
+{
+    (void)d;
+}
+
+int system_file_type(int fd)
+{
+    (void)fd;
+    return -EBADF;
+}
+
+int system_is_nonblocking(int fd)
+{
+    (void)fd;
+    return 1;
+}
+
+/* As poller.c does it, with one direction. */
+static void deliver(struct descriptor *d)
+{
+    poller_wake_token(slot_event(&d->slot[SLOT_READ], atomic_load_relaxed(&d->generation), kernel.ended), NULL);
+}
+
+int poller_arm(struct descriptor *d, int fd, enum slot_direction direction)
+{
+    (void)fd, (void)direction;
+    if (atomic_load_relaxed(&d->registered))
+        return 0;
+    lock_acquire(&kernel.lock);
+    kernel.registered = kernel.file + 1;
+    if (kernel.file != NO_FILE && atomic_fetch_add_acq_rel(&kernel.bytes[kernel.file], 0) != 0)
+        deliver(d); /* there was something already */
+    lock_release(&kernel.lock);
+    atomic_store_relaxed(&d->registered, true);
+    return 0;
+}
+
+void poller_disarm(struct descriptor *d, enum slot_direction direction)
+{
+    (void)d, (void)direction;
+}
+
+void poller_forget(struct descriptor *d, int fd)
+{
+    (void)fd;
+    lock_acquire(&kernel.lock);
+    kernel.registered = 0;
+    lock_release(&kernel.lock);
+    atomic_store_relaxed(&d->registered, false);
+}
+
+/* ---- system calls ---- */
+
+/* One byte, or -EAGAIN.  The kernel's lock orders it with writes even when there is nothing. */
+static int kernel_read(void)
+{
+    int file = kernel.file;
+    uint32_t seen;
+
+    if (file == NO_FILE)
+        return -EBADF;
+    seen = atomic_fetch_add_acq_rel(&kernel.bytes[file], 0);
+
+    while (seen > 0)
+        if (atomic_cas_acq_rel(&kernel.bytes[file], &seen, seen - 1)) {
+            got[file]++;
+            return 1;
+        }
+    return -EAGAIN;
+}
+
+/* The other end writes a byte; the poller reports it if the file is registered. */
+static void kernel_write(int file)
+{
+    atomic_fetch_add_acq_rel(&kernel.bytes[file], 1);
+    lock_acquire(&kernel.lock);
+    if (kernel.registered == file + 1)
+        deliver(&records[FD]);
+    lock_release(&kernel.lock);
+}
+
+/* ---- the user's calls ---- */
+
+static int read_until(int64_t deadline_ns)
+{
+    struct operation op;
+    int n = operation_begin(&op, FD, SLOT_READ, deadline_ns);
+
+    if (n != 0)
+        return n;
+    while ((n = kernel_read()) == -EAGAIN)
+        if ((n = operation_wait(&op)) != 0)
+            return n;
+    return (int)operation_end(&op, n);
+}
+
+static void close_number(void)
+{
+    uint32_t generation = descriptor_begin_close(&records[FD], FD);
+
+    kernel.file = NO_FILE; /* close(2) */
+    descriptor_finish_close(&records[FD], generation);
+}
+
+/* ---- actors ---- */
+
+static void reads_one(void)
+{
+    MODEL_ASSERT(read_until(INT64_MAX) == 1);
+}
+
+static void reads_two(void)
+{
+    reads_one();
+    reads_one();
+}
+
+/* One byte may come before the deadline or after it; it is not lost. */
+static void reads_with_deadline(void)
+{
+    int n = read_until(DEADLINE);
+
+    if (n == -ETIMEDOUT) {
+        model_reached("timed out");
+        n = read_until(INT64_MAX);
+    }
+    MODEL_ASSERT(n == 1);
+}
+
+static void reads_unless_closed(void)
+{
+    int n = read_until(INT64_MAX);
+
+    if (n == -ECANCELED) {
+        model_reached("cancelled");
+        cancelled[model_self()]++;
+    } else {
+        MODEL_ASSERT(n == 1 || n == -EBADF);
+    }
+}
+
+static void reads_unless_closed_or_late(void)
+{
+    int n = read_until(DEADLINE);
+
+    MODEL_ASSERT(n == 1 || n == -ECANCELED || n == -EBADF || n == -ETIMEDOUT);
+}
+
+static void reads_two_unless_interrupted(void)
+{
+    for (int i = 0; i < 2; i++) {
+        int n = read_until(INT64_MAX);
+
+        if (n == -EINTR) {
+            model_reached("interrupted");
+            n = read_until(INT64_MAX);
+        }
+        MODEL_ASSERT(n == 1);
+    }
+}
+
+static void writes_one(void)
+{
+    kernel_write(0);
+}
+
+static void writes_two(void)
+{
+    kernel_write(0);
+    kernel_write(0);
+}
+
+static void closes(void)
+{
+    close_number();
+}
+
+/*
+ * As close_number, but the number is given to the next file before the record is
+ * ready for it.  Who comes late reads that file, rightly; there is a byte for each.
+ */
+static void closes_and_opens(void)
+{
+    uint32_t generation = descriptor_begin_close(&records[FD], FD);
+
+    kernel.file = 1;
+    if (model_variant() == OPENED_FIRST)
+        MODEL_ASSERT(descriptor_opened(FD, false) == 0);
+    descriptor_finish_close(&records[FD], generation);
+    if (model_variant() != OPENED_FIRST)
+        MODEL_ASSERT(descriptor_opened(FD, false) == 0);
+    kernel_write(1);
+    kernel_write(1);
+    reads_one();
+    MODEL_ASSERT(got[1] >= 1);
+}
+
+static void interrupts_reader(void)
+{
+    interrupt_record(record_of(0));
+}
+
+/* ---- models ---- */
+
+static void setup(void)
+{
+    make_threads();
+    atomic_init(&descriptor_pages[0], records);
+    atomic_init(&poller_is_up, true);
+    atomic_init(&records[FD].kind, KIND_OWN_SOCKET);
+}
+
+static void setup_data(void)
+{
+    setup();
+    atomic_init(&kernel.bytes[0], 1);
+}
+
+static void check_idle(void)
+{
+    struct descriptor *d = &records[FD];
+
+    MODEL_ASSERT(slot_state(atomic_load_relaxed(&d->slot[SLOT_READ])) == SLOT_IDLE);
+    MODEL_ASSERT(!(atomic_load_relaxed(&d->slot[SLOT_READ]) & (SLOT_QUEUED | SLOT_CLOSED)));
+    MODEL_ASSERT(d->queue[SLOT_READ] == NULL || d->queue[SLOT_READ]->count == 0);
+}
+
+static void check_one(void)
+{
+    check_idle();
+    MODEL_ASSERT(got[0] == 1 && got[1] == 0);
+}
+
+static void check_two(void)
+{
+    check_idle();
+    MODEL_ASSERT(got[0] == 2 && got[1] == 0);
+}
+
+#define MUTANTS(...) (const struct model_mutant[]){__VA_ARGS__, {0}}
+
+static const char *const waited[] = {"waited", "woken early", NULL};
+static const char *const timed_out[] = {"timed out", "waited", NULL};
+static const char *const cancelled_or_not[] = {"cancelled", "waited", NULL};
+static const char *const interrupted[] = {"interrupted", NULL};
+
+static const struct model models[] = {
+    {.name = "read-event", .setup = setup, .check = check_two, .reaches = waited, .quick = {3, 2, 0},
+     .actors = {{"reader", reads_two}, {"writer", writes_two}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_prepare", "cas", NULL}, {MODEL_SPLIT, "slot_event", "cas", NULL})},
+    {.name = "deadline", .setup = setup, .check = check_one, .ends_asleep = true, .reaches = timed_out,
+     .quick = {2, 2, 0},
+     .actors = {{"reader", reads_with_deadline}, {"writer", writes_one}, {"timer", fire_timers}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_event", "cas", NULL})},
+    {.name = "close", .setup = setup, .check = check_idle, .reaches = cancelled_or_not, .quick = {3, 2, 0},
+     .actors = {{"reader", reads_unless_closed}, {"closer", closes}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_close", "cas", NULL})},
+    {.name = "close-data", .setup = setup_data, .check = check_idle, .quick = {3, 2, 0},
+     .actors = {{"reader", reads_unless_closed}, {"closer", closes}},
+     .mutants = MUTANTS({MODEL_WEAKEN, "slot_release", "cas", NULL}, {MODEL_WEAKEN, "slot_is_busy", "load", NULL},
+                        {MODEL_WEAKEN, "slot_reopen", "store", NULL})},
+    {.name = "close-event", .setup = setup, .check = check_idle, .reaches = cancelled_or_not, .quick = {2, 1, 0},
+     .actors = {{"reader", reads_unless_closed}, {"closer", closes}, {"writer", writes_one}}},
+    {.name = "close-reuse", .setup = setup, .check = check_idle, .reaches = cancelled_or_not, .quick = {1, 1, 0},
+     .actors = {{"reader", reads_unless_closed}, {"owner", closes_and_opens}, {"writer", writes_one}}},
+    {.name = "open-before-closed", .setup = setup, .check = check_idle, .reaches = cancelled_or_not,
+     .quick = {2, 1, 0}, .variant = OPENED_FIRST,
+     .actors = {{"reader", reads_unless_closed}, {"owner", closes_and_opens}}},
+    {.name = "close-deadline", .setup = setup, .check = check_idle, .ends_asleep = true, .quick = {2, 1, 0},
+     .actors = {{"reader", reads_unless_closed_or_late}, {"closer", closes}, {"timer", fire_timers}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_resume", "cas", NULL})},
+    {.name = "two-readers", .setup = setup, .check = check_two, .reaches = waited, .quick = {2, 1, 0},
+     .actors = {{"reader", reads_one}, {"reader2", reads_one}, {"writer", writes_two}}},
+    {.name = "two-readers-close", .setup = setup, .check = check_idle, .reaches = cancelled_or_not, .quick = {1, 1, 0},
+     .actors = {{"reader", reads_unless_closed}, {"reader2", reads_unless_closed}, {"closer", closes}}},
+    {.name = "two-readers-deadline", .setup = setup, .check = check_two, .ends_asleep = true, .quick = {1, 1, 0},
+     .actors = {{"reader", reads_with_deadline}, {"reader2", reads_one}, {"writer", writes_two},
+                {"timer", fire_timers}}},
+    {.name = "interrupt", .setup = setup, .check = check_two, .reaches = interrupted, .quick = {2, 1, 0},
+     .actors = {{"reader", reads_two_unless_interrupted}, {"writer", writes_two}, {"interrupter", interrupts_reader}}},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    return model_main(argc, argv, models);
+}
