@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Installs to an empty directory, and builds the README's first program from there.
+
+    install.py BUILD README.md LIBDIR PACKAGE -- COMPILER...
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, text=True, **options)
+
+
+def main(build, readme, libdir, package, _, *compiler):
+    with tempfile.TemporaryDirectory() as destination:
+        libraries = pathlib.Path(destination + libdir)
+        program = pathlib.Path(destination) / "program.c"
+        program.write_text(re.search(r"```c\n(.*?)```", pathlib.Path(readme).read_text(), re.DOTALL)[1])
+        run("meson", "install", "-C", build, "--no-rebuild", "--destdir", destination, stdout=subprocess.DEVNULL)
+        os.environ["PKG_CONFIG_PATH"] = str(libraries / "pkgconfig")
+        os.environ["PKG_CONFIG_SYSROOT_DIR"] = destination
+
+        for kind, options in ("shared", []), ("static", ["--static"]):
+            flags = run("pkg-config", "--cflags", "--libs", *options, package, capture_output=True).stdout.split()
+            if kind == "static":
+                flags = [f"-l:lib{flag[2:]}.a" if flag == "-lvthread" else flag for flag in flags]
+            executable = pathlib.Path(destination) / kind
+            # all.h must be complete in what is installed, whatever was left out of the build.
+            run(*compiler, "-std=c11", "-include", "vthread/all.h", program, "-o", executable, *flags)
+            run(executable, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
+            print(f"{kind}: {' '.join(flags)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
