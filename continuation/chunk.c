@@ -8,6 +8,7 @@
 #include "base/futex.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "continuation/arena.h"
 
 struct chunk_free {
     struct chunk_free *next;
@@ -20,14 +21,14 @@ _Static_assert(sizeof(struct chunk_free) <= CHUNK_MIN, "a free chunk holds its l
 enum {
     SLAB_BYTES = 64 * 1024,
     HUGE_FROM_BYTES = 32 * 1024 * 1024, /* larger than this, the arena asks for huge pages */
-    COMMIT_BYTES = 2 * 1024 * 1024,
+    COMMIT_BYTES = ARENA_ALIGN,
 };
 
 static struct {
     struct lock lock;
-    char *arena;
-    size_t arena_bytes;
-    size_t used;      /* handed out, a multiple of SLAB_BYTES or of a large slab */
+    struct arena arena;
+    char *at; /* of what is committed, the rest */
+    char *end;
     size_t committed;
     struct chunk_class {
         struct lock lock;
@@ -71,23 +72,9 @@ uint32_t chunk_usable(uint32_t bytes)
     return bytes > CHUNK_CLASS_MAX ? (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES : class_bytes(class_of(bytes));
 }
 
-bool chunk_init(void)
-{
-    if (depot.arena != NULL)
-        return true;
-    for (size_t bytes = (size_t)256 << 30; bytes >= (size_t)64 << 20; bytes /= 2) {
-        depot.arena = memory_reserve(bytes, COMMIT_BYTES);
-        if (depot.arena != NULL) {
-            depot.arena_bytes = bytes;
-            return true;
-        }
-    }
-    return false;
-}
-
 void chunk_fini(void)
 {
-    memory_unreserve(depot.arena, depot.arena_bytes);
+    arena_fini(&depot.arena);
     memset(&depot, 0, sizeof depot);
 }
 
@@ -101,21 +88,35 @@ size_t chunk_committed_bytes(void)
     return bytes;
 }
 
-/* A fresh slab from the arena; NULL when out of memory. */
+/* Another piece of the arena becomes usable; with the lock held. */
+static bool commit_locked(void)
+{
+    char *piece = arena_take(&depot.arena, COMMIT_BYTES);
+
+    if (piece == NULL)
+        return false;
+    if (!memory_commit(piece, COMMIT_BYTES)) {
+        arena_untake(&depot.arena, piece);
+        return false;
+    }
+    if (depot.committed >= HUGE_FROM_BYTES)
+        memory_huge(piece, COMMIT_BYTES);
+    depot.committed += COMMIT_BYTES;
+    if (piece != depot.end) /* else it goes on where the former ended */
+        depot.at = piece;
+    depot.end = piece + COMMIT_BYTES;
+    return true;
+}
+
+/* A fresh slab; NULL when out of memory. */
 static char *slab_new(size_t bytes)
 {
     char *slab = NULL;
 
     lock_acquire(&depot.lock);
-    if (depot.used + bytes > depot.committed && depot.committed + COMMIT_BYTES <= depot.arena_bytes &&
-        memory_commit(depot.arena + depot.committed, COMMIT_BYTES)) {
-        if (depot.committed >= HUGE_FROM_BYTES)
-            memory_huge(depot.arena + depot.committed, COMMIT_BYTES);
-        depot.committed += COMMIT_BYTES;
-    }
-    if (depot.used + bytes <= depot.committed) {
-        slab = depot.arena + depot.used;
-        depot.used += bytes;
+    if ((size_t)(depot.end - depot.at) >= bytes || commit_locked()) {
+        slab = depot.at;
+        depot.at += bytes;
     }
     lock_release(&depot.lock);
     return slab;

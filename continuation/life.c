@@ -45,6 +45,11 @@ static bool is_up(uint32_t epoch)
     return epoch % 2 == 1;
 }
 
+bool continuation_is_started(void)
+{
+    return is_up(atomic_load_relaxed(&nested_epoch)); /* a snapshot */
+}
+
 int continuation_start(const struct stack_params *params)
 {
     int error = 0;
@@ -54,12 +59,10 @@ int continuation_start(const struct stack_params *params)
 
     if (!is_up(epoch)) {
         barrier_init();
-        if (chunk_init() && stack_init(params)) {
+        if (stack_init(params))
             atomic_store_relaxed(&nested_epoch, epoch + 1); /* those who wait for it have taken the lock */
-        } else {
-            chunk_fini();
+        else
             error = ENOMEM;
-        }
     }
     lock_release(&life.lock);
     return error;

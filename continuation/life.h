@@ -22,6 +22,8 @@ extern int (*continuation_prepare)(struct stack_params *ret_params);
 /* Start stacks and chunks, unless they are there already.  0 or ENOMEM.  Any thread. */
 int continuation_start(const struct stack_params *params);
 
+bool continuation_is_started(void);
+
 /* End them.  False, and nothing done, while public continuations are alive.  Nobody else may be using a stack. */
 NODISCARD bool continuation_stop(void);
 

@@ -8,14 +8,18 @@
 #include "base/futex.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "continuation/arena.h"
 #include "continuation/sanitizer.h"
 
 enum {
-    TABLE_MAX = 1u << 24,  /* descriptors reserved; a dedicated stack each at most */
+    TABLE_MAX = 1u << 22,  /* descriptors reserved */
+    TABLE_STEP = 256 * 1024, /* committed at a time */
     COLOURS = 16,          /* tops shifted by up to so many cache lines */
     MEMBERS_PER_STACK = 32, /* shared stacks are opened as members arrive */
     KEEP_BYTES = 16 * 1024, /* below sp, not worth giving back */
 };
+
+#define TABLE_BYTES (TABLE_MAX * sizeof(struct stack))
 
 struct stack *stack_table;
 
@@ -23,11 +27,8 @@ static struct {
     struct lock lock;
     struct stack_params params;
     size_t stride;
-    char *arena;       /* default-sized stacks, by (index - 1) * stride */
-    size_t arena_bytes;
-    uint32_t arena_count; /* of those in use so far */
-    uint32_t arena_max;
-    size_t table_bytes;
+    struct arena arena;   /* of default-sized stacks */
+    uint32_t arena_count; /* of those made so far */
     size_t table_committed;
     ATOMIC(uint32_t) count; /* descriptors in use so far, from index 1 */
     ATOMIC(uint32_t) sole_count;
@@ -61,18 +62,10 @@ bool stack_init(const struct stack_params *params)
     pages = (pool.params.stack_bytes + STACK_GUARD_BYTES) / PAGE_BYTES + 1;
     pages |= 1; /* odd */
     pool.stride = pages * PAGE_BYTES;
-    pool.table_bytes = (size_t)TABLE_MAX * sizeof(struct stack);
-    stack_table = memory_reserve(pool.table_bytes, CACHE_LINE * PAGE_BYTES);
+    stack_table = memory_reserve(TABLE_BYTES, TABLE_STEP);
     pool.shared = memory_alloc(params->shared_max * sizeof *pool.shared);
-    if (stack_table == NULL || (pool.shared == NULL && params->shared_max > 0))
-        goto fail;
-    for (pool.arena_max = 1u << 20; pool.arena_max >= 64; pool.arena_max /= 2) {
-        pool.arena_bytes = pool.stride * pool.arena_max;
-        pool.arena = memory_reserve(pool.arena_bytes, (size_t)2 << 20);
-        if (pool.arena != NULL)
-            return true;
-    }
-fail:
+    if (stack_table != NULL && (pool.shared != NULL || params->shared_max == 0))
+        return true;
     stack_fini();
     return false;
 }
@@ -83,8 +76,8 @@ void stack_fini(void)
         if (stack_table[i].base != NULL)
             munmap(stack_table[i].base, (size_t)(stack_table[i].top - stack_table[i].base));
     memory_free(pool.shared);
-    memory_unreserve(pool.arena, pool.arena_bytes);
-    memory_unreserve(stack_table, pool.table_bytes);
+    arena_fini(&pool.arena);
+    memory_unreserve(stack_table, TABLE_BYTES);
     memset(&pool, 0, sizeof pool);
     stack_table = NULL;
 }
@@ -98,9 +91,9 @@ static struct stack *descriptor_new_locked(void)
     if (index >= TABLE_MAX)
         return NULL;
     if (need > pool.table_committed) {
-        if (!memory_commit((char *)stack_table + pool.table_committed, CACHE_LINE * PAGE_BYTES))
+        if (!memory_commit((char *)stack_table + pool.table_committed, TABLE_STEP))
             return NULL;
-        pool.table_committed += CACHE_LINE * PAGE_BYTES;
+        pool.table_committed += TABLE_STEP;
     }
     atomic_store_release(&pool.count, index); /* what is not set up yet contains no address */
     return &stack_table[index];
@@ -109,26 +102,27 @@ static struct stack *descriptor_new_locked(void)
 /* A new default-sized stack from the arena; with the lock held. */
 static struct stack *arena_new_locked(enum stack_kind kind)
 {
+    char *base = arena_take(&pool.arena, pool.stride);
     struct stack *s;
-    char *base;
 
-    if (pool.arena_count == pool.arena_max)
+    if (base == NULL)
         return NULL;
-    base = pool.arena + (size_t)pool.arena_count * pool.stride;
     if (!memory_commit(base, pool.stride))
-        return NULL;
+        goto fail;
     memory_no_huge(base, pool.stride);
     if (!memory_guard(base, STACK_GUARD_BYTES))
-        return NULL;
+        goto fail;
     s = descriptor_new_locked();
     if (s == NULL)
-        return NULL;
+        goto fail;
     s->limit = base + STACK_GUARD_BYTES;
-    s->top = base + pool.stride - (pool.arena_count % COLOURS) * CACHE_LINE;
+    s->top = base + pool.stride - (pool.arena_count++ % COLOURS) * CACHE_LINE;
     s->kind = (uint8_t)kind;
     sanitizer_stack_register(s->limit, s->top);
-    pool.arena_count++;
     return s;
+fail:
+    arena_untake(&pool.arena, base);
+    return NULL;
 }
 
 /* A mapping of its own for an odd size; with the lock held. */

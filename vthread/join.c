@@ -123,6 +123,7 @@ void thread_finish(void *value)
     cold->value = value;
     if (self->flags & THREAD_PLATFORM)
         pthread_exit(NULL); /* the key's destructor does the rest */
+    nested_exit(self);
     leave(processor_self(), LEAVE_END);
     panic("a thread that had ended was resumed");
 }

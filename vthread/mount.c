@@ -115,7 +115,7 @@ static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *
     if (t->cont.sp == NULL) {
         struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
 
-        t->cont.sp = switch_prepare(s->top, &entry);
+        t->cont.sp = cont_prepare(s, &entry);
         t->reason = 0;
     }
     return s;
@@ -163,13 +163,15 @@ static uint8_t refused_reason(struct thread *t, uint64_t flags)
 
 static void end(struct processor *p, struct thread *t, struct stack *s)
 {
+    if (UNLIKELY(t->flags & THREAD_NESTED))
+        nested_abandon(thread_extra(t)->nested);
     if (s->kind == STACK_SHARED) {
         cont_drop(&t->cont, s, &p->chunks);
         stack_shared_leave(s);
         thread_stack_release(s);
     } else {
         maybe_trim(p, t, s);
-        t->cont.sp = NULL;
+        cont_drop(&t->cont, s, &p->chunks);
         stack_give_back(&p->stacks, s);
     }
     atomic_store_relaxed(&p->ended, atomic_load_relaxed(&p->ended) + 1);
@@ -240,6 +242,23 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
     panic("a thread left for no reason");
 }
 
+/* Where the thread left off: in the innermost continuation, if it left from inside any. */
+static inline void *mount_sp(struct thread *t)
+{
+    return UNLIKELY(t->flags & THREAD_NESTED) ? thread_extra(t)->leaf_sp : t->cont.sp;
+}
+
+static inline void set_left_sp(struct thread *t, void *sp)
+{
+    if (UNLIKELY(t->flags & THREAD_NESTED)) {
+        struct thread_extra *extra = thread_extra(t);
+
+        extra->leaf_sp = sp;
+        sp = nested_outer_sp(extra->nested);
+    }
+    t->cont.sp = sp;
+}
+
 /* Mount the thread, and again as long as it cannot leave. */
 ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
 {
@@ -260,11 +279,12 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
             *p->errno_at = t->saved_errno;
             t->flags &= (uint8_t)~THREAD_HAS_ERRNO;
         }
-        why = (enum leave)(uintptr_t)switch_in(&p->frame, t->cont.sp, (void *)(uintptr_t)t->reason);
+        sanitizer_in(&p->frame, mounted_on(p));
+        why = (enum leave)(uintptr_t)switch_in(&p->frame, mount_sp(t), (void *)(uintptr_t)t->reason);
         /* Not necessarily the one that was mounted: threads hand over directly (vthread_yield). */
         t = p->current;
         s = p->stack;
-        t->cont.sp = p->frame.cont_sp;
+        set_left_sp(t, p->frame.cont_sp);
         p->current = NULL;
         if (LIKELY(unmount(p, t, s, why)))
             return;

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 
+#include "continuation/nested.h"
 #include "vthread/thread.h"
 
 enum leave { LEAVE_YIELD = 1, LEAVE_PARK, LEAVE_PINNED, LEAVE_END };
@@ -33,11 +34,30 @@ static inline bool leave_is_plain(struct processor *p)
            LIKELY(globals == NULL || (globals->caught == NULL && globals->uncaught == 0));
 }
 
+/* The stack that the mounted thread has left, or is about to go on: for the sanitizers. */
+static inline struct stack *mounted_on(struct processor *p)
+{
+    struct thread *t = p->current;
+
+    return UNLIKELY(t->flags & THREAD_NESTED) ? thread_extra(t)->nested->stack : p->stack;
+}
+
+static inline void leave_announce(struct processor *p, enum leave why)
+{
+    if (SANITIZER_TOP_BYTES == 0)
+        return;
+    if (why == LEAVE_END)
+        sanitizer_last_out(&p->frame, mounted_on(p));
+    else
+        sanitizer_out(&p->frame, mounted_on(p));
+}
+
 static inline int leave(struct processor *p, enum leave why)
 {
-    if (LIKELY(leave_is_plain(p)))
-        return (int)(uintptr_t)switch_out(&p->frame, (void *)(uintptr_t)why);
-    return leave_slow(p, why);
+    if (UNLIKELY(!leave_is_plain(p)))
+        return leave_slow(p, why);
+    leave_announce(p, why);
+    return switch_out(&p->frame, (void *)(uintptr_t)why);
 }
 
 /* parker: an OS thread's place to sleep. */
@@ -57,6 +77,16 @@ struct parker *thread_parker(struct thread *t);
 
 /* Commit the wait and block the OS thread until it is over; returns its result. */
 int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags);
+
+/*
+ * The thread is about to leave from inside public continuations.  False: it may
+ * not, for one is pinned, there is no memory, or it is on some other stack.
+ */
+bool nested_begin(struct thread *self);
+void nested_end(struct thread *self);
+
+/* The thread is about to end, perhaps inside public continuations. */
+void nested_exit(struct thread *self);
 
 /* The carrier that t must run on next, if that is not c: deliver it there. */
 bool mount_elsewhere(struct carrier *c, struct thread *t);

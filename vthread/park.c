@@ -31,7 +31,8 @@ NOINLINE COLD int leave_slow(struct processor *p, enum leave why)
         memcpy(&saved, p->exceptions, sizeof saved);
         memset(p->exceptions, 0, sizeof saved);
     }
-    reason = (int)(uintptr_t)switch_out(&p->frame, (void *)(uintptr_t)why);
+    leave_announce(p, why);
+    reason = switch_out(&p->frame, (void *)(uintptr_t)why);
     p = processor_self(); /* perhaps another */
     if (p->exceptions != NULL)
         memcpy(p->exceptions, &saved, sizeof saved);
@@ -113,16 +114,45 @@ static bool on_own_stack(struct processor *p)
     return stack_contains(p->stack, __builtin_frame_address(0));
 }
 
-NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadline_ns)
+static bool leave_nested(struct thread *self, struct vthread_cont *c)
 {
-    struct processor *p = self->flags & THREAD_PLATFORM ? NULL : processor_self();
+    struct thread_extra *extra = thread_extra_get(self);
+
+    if (extra == NULL)
+        return false;
+    extra->nested = c;
+    self->flags |= THREAD_NESTED;
+    nested_leave();
+    return true;
+}
+
+COLD bool nested_begin(struct thread *self)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+
+    return c != NULL && !nested_is_pinned(c) && leave_nested(self, c);
+}
+
+COLD void nested_end(struct thread *self)
+{
+    self->flags &= (uint8_t)~THREAD_NESTED;
+    nested_return(thread_extra(self)->nested);
+}
+
+void nested_exit(struct thread *self)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+
+    if (UNLIKELY(c != NULL) && !leave_nested(self, c))
+        nested_leave(); /* no memory to remember them by: they stay as they are, running for ever */
+}
+
+/* From the thread's own stack, or from that of a nested continuation. */
+static int wait_mounted(struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    struct processor *p = processor_self();
     int reason;
 
-    self->deadline_ns = deadline_ns;
-    if (p == NULL)
-        return wait_in_place(self, self->cont.sp, flags);
-    if (!on_own_stack(p))
-        return wait_in_place(self, &p->parker, flags);
     if (self->flags & THREAD_PINNED) {
         if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
             return wait_in_place(self, &p->parker, flags);
@@ -137,6 +167,24 @@ NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadl
     reason = leave(p, LEAVE_PARK);
     if (deadline_ns != INT64_MAX)
         timer_remove(carrier_heap, thread_index(self));
+    return reason;
+}
+
+NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    struct processor *p;
+    int reason;
+
+    self->deadline_ns = deadline_ns;
+    if (self->flags & THREAD_PLATFORM)
+        return wait_in_place(self, self->cont.sp, flags);
+    p = processor_self();
+    if (LIKELY(on_own_stack(p)))
+        return wait_mounted(self, flags, deadline_ns);
+    if (!nested_begin(self))
+        return wait_in_place(self, &p->parker, flags);
+    reason = wait_mounted(self, flags, deadline_ns);
+    nested_end(self);
     return reason;
 }
 
@@ -342,6 +390,15 @@ static inline bool hand_over(struct processor *p, struct thread *self)
     return true;
 }
 
+static COLD void yield_nested(struct processor *p, struct thread *self)
+{
+    if (!nested_begin(self))
+        return;
+    atomic_store_relaxed(&self->phase, VTHREAD_YIELDING);
+    leave(p, LEAVE_YIELD);
+    nested_end(self);
+}
+
 void vthread_yield(void)
 {
     struct processor *p = processor_self();
@@ -352,8 +409,12 @@ void vthread_yield(void)
         return;
     }
     self = p->current;
-    if (UNLIKELY(self == NULL) || UNLIKELY(self->flags & THREAD_PINNED) || UNLIKELY(!on_own_stack(p)))
+    if (UNLIKELY(self == NULL) || UNLIKELY(self->flags & THREAD_PINNED))
         return;
+    if (UNLIKELY(!on_own_stack(p))) {
+        yield_nested(p, self);
+        return;
+    }
     atomic_store_relaxed(&self->phase, VTHREAD_YIELDING);
     if (!hand_over(p, self))
         leave(p, LEAVE_YIELD);

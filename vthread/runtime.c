@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "continuation/life.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -124,7 +125,7 @@ int vthread_runtime_configure(const vthread_runtime_params_t *params)
         (params->stack_bytes != 0 && params->stack_bytes < MIN_STACK_BYTES) || params->stack_bytes > (size_t)1 << 32)
         return EINVAL;
     pthread_mutex_lock(&runtime.lock);
-    if (atomic_load_relaxed(&runtime.life) != LIFE_STOPPED)
+    if (atomic_load_relaxed(&runtime.life) != LIFE_STOPPED || continuation_is_started())
         error = EBUSY;
     else
         runtime.params = *params;
@@ -147,21 +148,12 @@ static bool shadow_stack_is_on(void)
 #endif
 }
 
-static int start_locked(void)
+static void choose_pool(struct pool_params *ret_params)
 {
     const vthread_runtime_params_t *set = &runtime.params;
-    unsigned cpus = parallelism_available();
     struct pool_params pool_params = {.hooks = &thread_hooks};
-    struct stack_params stack_params;
-    bool few = getenv("VTHREAD_STACKS") != NULL || set->stacks != 0;
-    unsigned sole;
-    int error;
+    unsigned cpus = parallelism_available();
 
-    if (shadow_stack_is_on()) {
-        misuse("start", "a shadow stack is enforced for this process, which virtual threads cannot run under; "
-                        "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK");
-        return ENOTSUP;
-    }
     pool_params.max_pool_size =
         env_choice("VTHREAD_MAX_POOL_SIZE", set->max_pool_size, DEFAULT_MAX_POOL_SIZE, 1, CARRIERS_MAX);
     if (cpus > pool_params.max_pool_size)
@@ -169,20 +161,70 @@ static int start_locked(void)
     pool_params.parallelism = env_choice("VTHREAD_PARALLELISM", set->parallelism, cpus, 1, pool_params.max_pool_size);
     pool_params.min_runnable = env_choice("VTHREAD_MIN_RUNNABLE", set->min_runnable, 1, 1, CARRIERS_MAX);
     pool_params.force_migrate = env_number("VTHREAD_FORCE_MIGRATE", 0, 0, 1) != 0;
-    runtime_strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
-    runtime_plain_switches = runtime_strict || pool_params.force_migrate;
-    runtime.default_stack = env_stack(set->stack);
+    *ret_params = pool_params;
+}
+
+static void choose_stacks(struct stack_params *ret_params, unsigned parallelism)
+{
+    const vthread_runtime_params_t *set = &runtime.params;
+    bool few = getenv("VTHREAD_STACKS") != NULL || set->stacks != 0;
+    struct stack_params stack_params;
+    unsigned sole;
+
     stack_params.stack_bytes = set->stack_bytes != 0
                                    ? set->stack_bytes
                                    : env_number("VTHREAD_STACK_BYTES", DEFAULT_STACK_BYTES, MIN_STACK_BYTES,
                                                 (unsigned long)1 << 32);
-    stack_params.shared_max = env_choice("VTHREAD_STACKS", set->stacks,
-                                         DEFAULT_SHARED_PER_CARRIER * pool_params.parallelism, 1, 1 << 20);
+    stack_params.shared_max =
+        env_choice("VTHREAD_STACKS", set->stacks, DEFAULT_SHARED_PER_CARRIER * parallelism, 1, 1 << 20);
     sole = set->sole_stacks == UINT_MAX ? 0 : set->sole_stacks;
     if (set->sole_stacks == 0)
         sole = (unsigned)env_number("VTHREAD_SOLE_STACKS", few ? 0 : DEFAULT_SOLE_STACKS, 0, 1 << 20);
     stack_params.sole_max = sole;
-    if (!record_init() || !chunk_init() || !stack_init(&stack_params))
+    *ret_params = stack_params;
+}
+
+static int refuse_shadow_stack(void)
+{
+    if (!shadow_stack_is_on())
+        return 0;
+    misuse("start", "a shadow stack is enforced for this process, which virtual threads cannot run under; "
+                    "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK");
+    return ENOTSUP;
+}
+
+/* Continuations come first: their stacks are configured like the runtime's, which may use them later. */
+static int prepare_continuations(struct stack_params *ret_params)
+{
+    struct pool_params pool_params;
+
+    pthread_mutex_lock(&runtime.lock);
+    choose_pool(&pool_params);
+    choose_stacks(ret_params, pool_params.parallelism);
+    pthread_mutex_unlock(&runtime.lock);
+    return refuse_shadow_stack();
+}
+
+__attribute__((constructor)) static void plug_in(void)
+{
+    continuation_prepare = prepare_continuations;
+}
+
+static int start_locked(void)
+{
+    const vthread_runtime_params_t *set = &runtime.params;
+    struct pool_params pool_params;
+    struct stack_params stack_params;
+    int error = refuse_shadow_stack();
+
+    if (error != 0)
+        return error;
+    choose_pool(&pool_params);
+    choose_stacks(&stack_params, pool_params.parallelism);
+    runtime_strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
+    runtime_plain_switches = runtime_strict || pool_params.force_migrate;
+    runtime.default_stack = env_stack(set->stack);
+    if (!record_init() || continuation_start(&stack_params) != 0)
         return ENOMEM;
     if (!runtime.fork_handler) {
         runtime.fork_handler = true;
@@ -201,8 +243,10 @@ static void free_everything(void)
         thread_extra_free(&thread_table[i]);
     platform_forget_all();
     record_fini();
-    chunk_fini();
-    stack_fini();
+    if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
+        misuse("vthread_runtime_shutdown",
+               "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
+               continuation_alive());
     atomic_store_relaxed(&runtime.created, 0);
     atomic_store_relaxed(&runtime.ended, 0);
 }

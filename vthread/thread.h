@@ -34,7 +34,7 @@ enum thread_flag {
     THREAD_HAS_ERRNO = 1 << 4,   /* saved_errno is to be restored */
     THREAD_STICKY = 1 << 5,      /* one carrier for life */
     THREAD_DEDICATED = 1 << 6,   /* asked for a dedicated stack */
-    THREAD_NESTED = 1 << 7,      /* runs a public continuation: extra->nested_sp is where to resume */
+    THREAD_NESTED = 1 << 7,      /* left from inside public continuations: extra->nested, leaf_sp */
 };
 
 struct thread {
@@ -91,7 +91,8 @@ struct thread_extra {
     vthread_failure_handler_t *on_failure;
     void *user;
     const char *pin_reason;
-    void *nested;   /* innermost running public continuation */
+    struct vthread_cont *nested; /* THREAD_NESTED: the innermost public continuation that it left from ... */
+    void *leaf_sp;               /* ... and where, while cont.sp is where it stands on its own stack */
     size_t stack_bytes;
     void *copy;     /* of the argument (vthread_create_copy) */
     void *os;       /* struct platform of a created platform thread */
