@@ -45,7 +45,6 @@ static void shared_once(const struct bench_run *run)
         layer_prepare(&cont, stack, nothing, NULL);
         layer_resume(&cont, stack);
         cont_drop(&cont, stack, &layer.chunks);
-        stack_shared_leave(stack);
         bench_check(run, stack_word_release(&stack->word) == NULL);
     }
     bench_check(run, ran == run->count);

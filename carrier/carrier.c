@@ -16,6 +16,7 @@ enum {
     POLL_EVERY_NS = 50 * 1000,   /* a busy carrier looks at the sockets no more often */
     STEAL_MAX = 256,
     TIMERS_MAX = 128,
+    RETIRE_WITH_MAX = 4096,
 };
 
 /* Read by assembly only (carrier_self), which link-time optimisation does not see. */
@@ -71,8 +72,21 @@ void carrier_deliver(struct carrier *to, struct task *task, bool bound)
 
 void pool_inject(struct task *task)
 {
+    struct task_list one;
+
+    task_list_init(&one);
+    task_list_append(&one, task);
+    pool_inject_all(&one);
+}
+
+void pool_inject_all(struct task_list *list)
+{
+    if (list->first == NULL)
+        return;
     lock_acquire(&pool.inject_lock);
-    task_list_append(&pool.injected, task);
+    *pool.injected.end = list->first;
+    pool.injected.end = list->end;
+    pool.injected.count += list->count;
     atomic_store_relaxed(&pool.injected_count, pool.injected.count);
     lock_release(&pool.inject_lock);
     atomic_fence_seq_cst(); /* M2 of idle.h */
@@ -355,12 +369,17 @@ static void found(struct carrier *c)
 /* More carriers than are entitled?  This one becomes a spare until it is needed. */
 static bool retire_if_surplus(struct carrier *c)
 {
+    struct task_list left;
     struct task *task;
 
-    if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) || !carrier_retire(c))
+    /* Not with a long ring: it would have to be walked.  Thieves will shorten it. */
+    if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) ||
+        ring_count(&c->ring) > RETIRE_WITH_MAX || !carrier_retire(c))
         return false;
+    task_list_init(&left);
     while ((task = ring_take(&c->ring)) != NULL)
-        pool_inject(task);
+        task_list_append(&left, task);
+    pool_inject_all(&left);
     if (c->idler.searching)
         found(c); /* the role goes to somebody else, if there is work */
     carrier_leave_timers(c);

@@ -71,6 +71,7 @@ struct carrier {
     uint64_t seen_begun;
     int64_t seen_since_ns;
     int64_t seen_cpu_ns;
+    uint64_t seen_head; /* of the ring */
 
     struct carrier *next_dormant; /* under pool.places */
     pthread_t thread;             /* under pool.lock, if has_thread */
@@ -177,8 +178,9 @@ void pool_stop(void);
 void pool_set_parallelism(uint32_t n);
 void pool_set_poller(struct poller *poller);
 
-/* Any thread: make a task runnable. */
+/* Any thread: make a task, or all of a list, runnable. */
 void pool_inject(struct task *task);
+void pool_inject_all(struct task_list *list);
 
 /*
  * Carrier, between two tasks: the next one to run; NULL: the pool stops.

@@ -43,10 +43,15 @@ static int64_t thread_cpu_ns(struct carrier *c)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Is there anything that this carrier keeps from being done? */
+/* Is there anything that this carrier keeps from being done?  What thieves keep taking does not wait. */
 static bool work_waits(struct carrier *c, int64_t now_ns)
 {
-    return carrier_has_work(c) || atomic_load_relaxed(&c->timers.earliest_ns) <= now_ns ||
+    uint64_t head = atomic_load_relaxed(&c->ring.head);
+    bool stuck = ring_count(&c->ring) > 0 && head == c->seen_head;
+
+    c->seen_head = head;
+    return stuck || atomic_load_relaxed(&c->inbox_count) > 0 || atomic_load_relaxed(&pool.injected_count) > 0 ||
+           atomic_load_relaxed(&c->timers.earliest_ns) <= now_ns ||
            (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
 }
 

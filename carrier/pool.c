@@ -106,7 +106,6 @@ static void add_dormant_locked(struct carrier *c)
 void carrier_forward_inbox(struct carrier *c)
 {
     struct task_list taken;
-    struct task *task;
 
     lock_acquire(&c->inbox_lock);
     taken = c->inbox;
@@ -115,8 +114,7 @@ void carrier_forward_inbox(struct carrier *c)
     task_list_init(&c->inbox);
     atomic_store_relaxed(&c->inbox_count, 0);
     lock_release(&c->inbox_lock);
-    while ((task = task_list_take(&taken)) != NULL)
-        pool_inject(task);
+    pool_inject_all(&taken);
 }
 
 /* What only a running carrier looks after is made visible to the others. */

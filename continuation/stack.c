@@ -37,7 +37,6 @@ static struct {
     struct stack *free_odd; /* descriptors alone, their mapping gone */
     struct stack **shared;
     ATOMIC(uint32_t) shared_count;
-    ATOMIC(uint32_t) shared_members;
 } pool;
 
 size_t stack_default_bytes(void)
@@ -272,22 +271,23 @@ static uint32_t random_below(struct stack_cache *cache, uint32_t n)
     return (uint32_t)(((uint64_t)x * n) >> 32);
 }
 
-/* Open another shared stack when the ones there are have their share of members. */
-static void shared_open(void)
+/* Open another shared stack, unless somebody has just done so. */
+static uint32_t shared_open(uint32_t seen)
 {
-    lock_acquire(&pool.lock);
-    uint32_t n = atomic_load_relaxed(&pool.shared_count);
+    uint32_t n;
 
-    if (n < pool.params.shared_max &&
-        (n < 2 || atomic_load_relaxed(&pool.shared_members) >= n * MEMBERS_PER_STACK)) {
+    lock_acquire(&pool.lock);
+    n = atomic_load_relaxed(&pool.shared_count);
+    if (n == seen && n < pool.params.shared_max) {
         struct stack *s = arena_new_locked(STACK_SHARED);
 
         if (s != NULL) {
-            pool.shared[n] = s;
-            atomic_store_release(&pool.shared_count, n + 1); /* pairs with the acquire in choose */
+            pool.shared[n++] = s;
+            atomic_store_release(&pool.shared_count, n); /* pairs with the acquire in choose */
         }
     }
     lock_release(&pool.lock);
+    return n;
 }
 
 static bool is_free(struct stack *s)
@@ -295,41 +295,40 @@ static bool is_free(struct stack *s)
     return atomic_load_relaxed(&s->word.word) == STACK_FREE; /* a hint */
 }
 
-struct stack *stack_shared_choose(struct stack_cache *cache, const struct stack *not_this)
+static bool is_better(struct stack *s, struct stack *than)
 {
-    uint32_t members = atomic_fetch_add_relaxed(&pool.shared_members, 1);
-    uint32_t n = atomic_load_acquire(&pool.shared_count);
-    struct stack *best = NULL;
-
-    if (n < pool.params.shared_max && (n < 2 || members >= n * MEMBERS_PER_STACK)) {
-        shared_open();
-        n = atomic_load_acquire(&pool.shared_count);
-    }
-    /* Two random ones; more only while none of those seen is free. */
-    for (int tries = 0; n > 0 && tries < 16 && (tries < 2 || best == NULL || !is_free(best)); tries++) {
-        struct stack *s = pool.shared[random_below(cache, n)];
-
-        if (s == not_this && (n > 1 || best != NULL))
-            continue;
-        if (best == NULL || (is_free(s) && !is_free(best)) ||
-            (is_free(s) == is_free(best) &&
-             atomic_load_relaxed(&s->members) < atomic_load_relaxed(&best->members)))
-            best = s;
-    }
-    if (best == NULL && n > 0)
-        best = pool.shared[pool.shared[0] == not_this && n > 1];
-    if (best == NULL) {
-        atomic_fetch_sub_relaxed(&pool.shared_members, 1);
-        return NULL;
-    }
-    atomic_fetch_add_relaxed(&best->members, 1);
-    return best;
+    if (is_free(s) != is_free(than))
+        return is_free(s);
+    return atomic_load_relaxed(&s->members) < atomic_load_relaxed(&than->members);
 }
 
-void stack_shared_leave(struct stack *stack)
+/* Two random ones; more only while none of those seen is free. */
+static struct stack *choose(struct stack_cache *cache, const struct stack *not_this, uint32_t n)
 {
-    atomic_fetch_sub_relaxed(&stack->members, 1);
-    atomic_fetch_sub_relaxed(&pool.shared_members, 1);
+    struct stack *best = NULL;
+
+    for (int tries = 0; tries < 16 && (tries < 2 || best == NULL || !is_free(best)); tries++) {
+        struct stack *s = pool.shared[random_below(cache, n)];
+
+        if (s == not_this && n > 1)
+            continue;
+        if (best == NULL || is_better(s, best))
+            best = s;
+    }
+    return best != NULL ? best : pool.shared[pool.shared[0] == not_this && n > 1];
+}
+
+struct stack *stack_shared_choose(struct stack_cache *cache, const struct stack *not_this)
+{
+    uint32_t n = atomic_load_acquire(&pool.shared_count);
+    struct stack *best = n > 0 ? choose(cache, not_this, n) : NULL;
+
+    if (UNLIKELY(n < pool.params.shared_max) &&
+        (n < 2 || !is_free(best) || atomic_load_relaxed(&best->members) >= MEMBERS_PER_STACK)) {
+        n = shared_open(n);
+        best = n > 0 ? choose(cache, not_this, n) : NULL;
+    }
+    return best;
 }
 
 void stack_trim(struct stack *stack, const void *sp)

@@ -36,7 +36,7 @@ struct stack {
     char *top;
     char *limit;
     struct stack *next_free;
-    ATOMIC(uint32_t) members; /* SHARED: for choosing; may be stale */
+    ATOMIC(uint32_t) members; /* SHARED: written by the holder; a hint for choosing */
     uint8_t kind;
     bool vacated;     /* strict mode: [limit, page end of top) faults */
     uint16_t trimmed; /* epoch of the last look for pages to give back */
@@ -93,10 +93,20 @@ void stack_give_back(struct stack_cache *cache, struct stack *stack);
 
 /*
  * The less loaded of two random shared stacks that nobody holds, if there is
- * one; never `not_this`.  Counts the new member.  NULL when there is none at all.
+ * one; never `not_this` if there is another.  NULL when there is none at all.
  */
 struct stack *stack_shared_choose(struct stack_cache *cache, const struct stack *not_this);
-void stack_shared_leave(struct stack *stack);
+
+/* The holder counts members in and out: others read the number for choosing only. */
+static inline void stack_shared_join(struct stack *stack)
+{
+    atomic_store_relaxed(&stack->members, atomic_load_relaxed(&stack->members) + 1);
+}
+
+static inline void stack_shared_leave(struct stack *stack)
+{
+    atomic_store_relaxed(&stack->members, atomic_load_relaxed(&stack->members) - 1);
+}
 
 void stack_cache_flush(struct stack_cache *cache);
 

@@ -115,6 +115,8 @@ static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *
     if (t->cont.sp == NULL) {
         struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
 
+        if (s->kind == STACK_SHARED)
+            stack_shared_join(s);
         t->cont.sp = cont_prepare(s, &entry);
         t->reason = 0;
     }

@@ -193,6 +193,7 @@ static void *nested_body(void *arg)
 
 static NOINLINE const char *call_nested(struct job *job, const char *at)
 {
+    struct nested_call call = {job, at};
     void *value = (void *)(uintptr_t)skip(at);
     vthread_cont_t *c;
     int seen = 0;
@@ -204,7 +205,7 @@ static NOINLINE const char *call_nested(struct job *job, const char *at)
         job->level--;
         return value;
     }
-    if (vthread_cont_new(&c, &scopes[job->level], nested_body, &(struct nested_call){job, at}) != 0)
+    if (vthread_cont_new(&c, &scopes[job->level], nested_body, &call) != 0)
         abort();
     while ((error = vthread_cont_run(c, &value)) == 0) {
         seen++;

@@ -417,7 +417,7 @@ Test(public, stopping_while_others_make_them)
         cr_assert_gt((intptr_t)made, 0);
     }
     cr_assert(continuation_stop());
-    cr_assert_gt(stopped, 0);
+    cr_assert(stopped > 0 || SANITIZED);
 }
 
 static bool refuse_commit(enum fault_site site)
@@ -460,7 +460,7 @@ static void *recurse_far(void *arg)
 
 Test(public, there_is_room_for_deep_calls)
 {
-    vthread_cont_t *c = make(&gen, recurse_far, (void *)(BUILT_WITH_ASAN || BUILT_WITH_TSAN ? 300 : 900));
+    vthread_cont_t *c = make(&gen, recurse_far, (void *)(SANITIZED ? 300 : 900));
     void *value;
 
     cr_assert_eq(vthread_cont_run(c, &value), 0);
@@ -468,7 +468,7 @@ Test(public, there_is_room_for_deep_calls)
     vthread_cont_free(c);
 }
 
-Test(public, overflow_is_caught, .signal = SIGSEGV, .disabled = BUILT_WITH_ASAN || BUILT_WITH_TSAN)
+Test(public, overflow_is_caught, .signal = SIGSEGV, .disabled = SANITIZED)
 {
     vthread_cont_run(make(&gen, recurse_far, (void *)2000), NULL);
 }

@@ -13,6 +13,9 @@
 #include "continuation/life.h"
 #include "continuation/nested.h"
 
+/* Frames are larger, and faults are reported in another way. */
+#define SANITIZED (BUILT_WITH_ASAN || BUILT_WITH_TSAN)
+
 struct member {
     struct cont cont;
     void *(*fn)(void *arg);

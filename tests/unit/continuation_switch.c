@@ -205,7 +205,7 @@ Test(switch, over_goes_straight_to_another)
     int log[3] = {0};
     struct over shared = {.log = log};
 
-    if (BUILT_WITH_ASAN || BUILT_WITH_TSAN)
+    if (SANITIZED)
         cr_skip("sanitizers are not told of this one");
     over = &shared;
     shared.sp[1] = prepare(over_there, NULL);
