@@ -42,6 +42,7 @@ static void shared_once(const struct bench_run *run)
         struct cont cont = {.stack = stack_index(stack)};
 
         bench_check(run, stack_word_try(&stack->word) && cont_occupy(&cont, stack, &layer.chunks));
+        stack_shared_join(stack);
         layer_prepare(&cont, stack, nothing, NULL);
         layer_resume(&cont, stack);
         cont_drop(&cont, stack, &layer.chunks);

@@ -77,10 +77,11 @@ static void occupy(const struct bench_run *run, struct cont *cont)
     bench_check(run, cont_occupy(cont, stack_at(cont->stack), &layer.chunks));
 }
 
-/* On a shared stack that nobody else is using now. */
+/* On a shared stack that we hold. */
 static void begin(const struct bench_run *run, struct cont *cont, struct stack *stack)
 {
     cont->stack = stack_index(stack);
+    stack_shared_join(stack);
     occupy(run, cont);
     layer_prepare(cont, stack, turn_with_frame, &turns);
     layer_resume(cont, stack);
@@ -96,6 +97,7 @@ static void choose_pad(const struct bench_run *run, struct stack *stack)
         begin(run, &probe, stack);
         bytes = cont_frame_bytes(&probe);
         cont_drop(&probe, stack, &layer.chunks);
+        stack_shared_leave(stack);
     }
     pad_bytes -= 8;
     bench_check(run, bytes >= FRAME_BYTES);
@@ -139,15 +141,12 @@ static void shared(const struct bench_run *run, uint64_t count, uint32_t stacks)
     layer_start(run, stacks);
     conts = bench_alloc(run, count, sizeof *conts);
     cont_count = count;
-    /* More members than a stack is meant for open the next, until there are enough. */
+    /* All are held from here on, and while those seen are held the next is opened. */
     for (uint32_t have = 0; have < stacks;) {
         struct stack *s = stack_shared_choose(&layer.stacks, NULL);
 
         bench_check(run, s != NULL);
-        for (uint32_t i = 0; s != NULL && i < have; i++)
-            if (stack[i] == s)
-                s = NULL;
-        if (s != NULL)
+        if (stack_word_try(&s->word))
             stack[have++] = s;
     }
     choose_pad(run, stack[0]);

@@ -13,7 +13,7 @@
 
 enum {
     LOOK_AROUND_EVERY = 61,      /* tasks between looks at injection, timers and sockets (Go's figure) */
-    POLL_EVERY_NS = 50 * 1000,   /* a busy carrier looks at the sockets no more often */
+    POLL_EVERY_NS = 250 * 1000,  /* a busy carrier looks at the sockets no more often */
     STEAL_MAX = 256,
     TIMERS_MAX = 128,
     RETIRE_WITH_MAX = 4096,
@@ -327,14 +327,22 @@ void carrier_leave_timers(struct carrier *c)
         carrier_notify(leader);
 }
 
+static bool is_alone(void)
+{
+    return atomic_load_seq_cst(&pool.count) == 1;
+}
+
 /* Nothing to do: sleep until there may be.  Returns at any time. */
 static void sleep_idle(struct carrier *c)
 {
     struct task_list ready;
 
+    bool found;
+
     task_list_init(&ready);
-    idle_enter(&pool.idle, &c->idler);
-    if (!look_again(c)) {
+    idle_enter(&pool.idle, &c->idler, is_alone);
+    found = look_again(c);
+    if (!found) {
         if (atomic_exchange_acquire(&pool.leading, 1) == 0) {
             /* Read only now: pool_set_poller notifies after it has stored. */
             sleep_as_leader(c, atomic_load_acquire(&pool.poller), &ready);
@@ -343,7 +351,7 @@ static void sleep_idle(struct carrier *c)
             futex_wait(&c->token, 0, atomic_load_relaxed(&c->timers.earliest_ns));
         }
     }
-    idle_cancel(&pool.idle, &c->idler);
+    idle_cancel(&pool.idle, &c->idler, found);
     atomic_store_relaxed(&c->token, 0);
     push_all(c, &ready);
     monitor_rouse();

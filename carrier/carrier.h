@@ -77,6 +77,7 @@ struct carrier {
     pthread_t thread;             /* under pool.lock, if has_thread */
     bool has_thread;              /* under pool.lock */
     ATOMIC(pthread_t) self;       /* 0 until it runs; for the monitor */
+    ATOMIC(int) tid;              /* the same as the kernel names it */
 };
 
 struct carrier_hooks {

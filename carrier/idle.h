@@ -68,8 +68,12 @@ static inline bool idle_wants_work(struct idle_set *set)
     return counts != 0 && counts < IDLE_SEARCHING_ONE;
 }
 
-/* C1 and C2. */
-static inline void idle_enter(struct idle_set *set, struct idler *self)
+/*
+ * C1 and C2.  alone: there is no other carrier, only makers with full fences; so a
+ * fence will do.  It is asked after the fence: a carrier that is created later
+ * sees that we are idle.
+ */
+static inline void idle_enter(struct idle_set *set, struct idler *self, bool (*alone)(void))
 {
     lock_acquire(&set->lock);
     self->next = set->newest;
@@ -78,7 +82,9 @@ static inline void idle_enter(struct idle_set *set, struct idler *self)
     atomic_fetch_add_seq_cst(&set->counts, IDLE_ONE - (self->searching ? IDLE_SEARCHING_ONE : 0));
     self->searching = false;
     lock_release(&set->lock);
-    barrier_heavy(); /* pairs with the makers' barrier_light */
+    atomic_fence_seq_cst();
+    if (alone == NULL || !alone())
+        barrier_heavy(); /* pairs with the makers' barrier_light */
 }
 
 static inline void idle_unlink_locked(struct idle_set *set, struct idler *idler)
@@ -91,8 +97,12 @@ static inline void idle_unlink_locked(struct idle_set *set, struct idler *idler)
     idler->listed = false;
 }
 
-/* Leave by oneself.  False: somebody chose us meanwhile; a notification is under way, and we search. */
-static inline bool idle_cancel(struct idle_set *set, struct idler *self)
+/*
+ * Leave by oneself; found: C3 has seen work.  We then search: whoever made two
+ * tasks while we entered has woken nobody, and we can take but one.
+ * If somebody chose us meanwhile, a notification is under way, and we search too.
+ */
+static inline void idle_cancel(struct idle_set *set, struct idler *self, bool found)
 {
     bool listed;
 
@@ -100,11 +110,10 @@ static inline bool idle_cancel(struct idle_set *set, struct idler *self)
     listed = self->listed;
     if (listed) {
         idle_unlink_locked(set, self);
-        atomic_fetch_sub_acq_rel(&set->counts, IDLE_ONE);
+        atomic_fetch_sub_acq_rel(&set->counts, IDLE_ONE - (found ? IDLE_SEARCHING_ONE : 0));
     }
     lock_release(&set->lock);
-    self->searching = !listed;
-    return listed;
+    self->searching = found || !listed;
 }
 
 /*

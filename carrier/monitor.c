@@ -19,6 +19,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -29,7 +31,7 @@ enum {
     HOG_NS = 20 * 1000 * 1000,
     HELD_UP_NS = 5 * TICK_NS,
     DEEP_AFTER_TICKS = 500,
-    TICKS_PER_EPOCH = 250,
+    TICKS_PER_EPOCH = 1000,
 };
 
 static int64_t thread_cpu_ns(struct carrier *c)
@@ -55,6 +57,23 @@ static bool work_waits(struct carrier *c, int64_t now_ns)
            (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
 }
 
+/* Has the kernel merely taken the CPU from it?  Then one more thread would only add to the crowd. */
+static bool is_preempted(struct carrier *c)
+{
+    char path[64];
+    char line[256];
+    const char *state = NULL;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", atomic_load_relaxed(&c->tid));
+    f = fopen(path, "re");
+    if (f != NULL && fgets(line, sizeof line, f) != NULL)
+        state = strrchr(line, ')');
+    if (f != NULL)
+        fclose(f);
+    return state != NULL && state[1] == ' ' && state[2] == 'R';
+}
+
 static void rescue(struct carrier *c, int64_t now_ns)
 {
     int64_t held_ns = now_ns - c->seen_since_ns;
@@ -65,6 +84,8 @@ static void rescue(struct carrier *c, int64_t now_ns)
     for (uint32_t i = 0; computing && i < atomic_load_acquire(&pool.count); i++)
         computing_now += atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
     if (computing && computing_now >= (parallelism > pool.min_runnable ? parallelism : pool.min_runnable))
+        return;
+    if (!computing && is_preempted(c))
         return;
     if (!carrier_hogged(c, c->seen_begun))
         return;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -51,6 +52,7 @@ static void *carrier_main(void *arg)
     stack_t none = {.ss_flags = SS_DISABLE};
 
     carrier_current = c;
+    atomic_store_relaxed(&c->tid, (int)syscall(SYS_gettid));
     atomic_store_release(&c->self, pthread_self());
     if (signal_stack != NULL)
         sigaltstack(&altstack, NULL);

@@ -78,7 +78,7 @@ NODISCARD COLD bool ring_grow(struct ring *ring, uint32_t more);
 /* A hint for anybody; exact for the owner when no thief is inside. */
 static inline uint64_t ring_count(struct ring *ring)
 {
-    uint64_t head = atomic_load_relaxed(&ring->head);
+    uint64_t head = atomic_load_acquire(&ring->head); /* pairs with ring_replace_oldest: then its tail too */
     uint64_t tail = atomic_load_acquire(&ring->tail);
 
     return tail > head ? tail - head : 0;
@@ -131,9 +131,10 @@ static inline void ring_replace_oldest(struct ring *ring, struct task *task)
 {
     uint64_t tail = atomic_load_relaxed(&ring->tail);
 
-    atomic_store_relaxed(&ring->head, atomic_load_relaxed(&ring->head) + 1);
+    /* The tail first: a ring that is never empty shall never look so, or somebody goes to sleep beside it. */
     ring->slots[tail & (ring->capacity - 1)] = task;
     atomic_store_release(&ring->tail, tail + 1);
+    atomic_store_release(&ring->head, atomic_load_relaxed(&ring->head) + 1);
 }
 
 /* Owner: the oldest task, or NULL. */

@@ -28,12 +28,13 @@ NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
         memcpy(to, from, bytes);
         return;
     }
-    uint32_t i = 0;
+    words *t = to;
+    const words *f = from;
 
-    for (; i + 16 <= bytes; i += 16)
-        *(words *)((char *)to + i) = *(const words *)((const char *)from + i);
-    if (i < bytes)
-        *(uint64_t *)((char *)to + i) = *(const uint64_t *)((const char *)from + i);
+    for (uint32_t i = 0; i < bytes / 16; i++)
+        t[i] = f[i];
+    if (bytes % 16 != 0)
+        memcpy((char *)to + bytes - 8, (const char *)from + bytes - 8, 8);
 #endif
 }
 

@@ -184,7 +184,7 @@ static inline void sanitizer_side_fini(struct sanitizer_side *side)
 #define WITH_VALGRIND 1
 
 /* Does valgrind run us?  Set before the first stack is made. */
-extern bool sanitizer_valgrind;
+extern HIDDEN bool sanitizer_valgrind;
 void sanitizer_valgrind_look(void);
 uint32_t sanitizer_stack_register_slow(char *limit, char *top);
 void sanitizer_stack_deregister_slow(uint32_t id);

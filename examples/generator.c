@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * generator: a function that yields the Fibonacci numbers, for as long as it is asked.
+ * generator: a function that yields the Fibonacci numbers, up to a limit, one at a time.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -9,10 +10,12 @@
 
 static vthread_cont_scope_t generator = VTHREAD_CONT_SCOPE_INITIALIZER("generator");
 
-static void *fibonacci(void *arg)
+static void *fibonacci(void *limit)
 {
-    for (uintptr_t a = 0, b = 1, sum; arg != NULL; sum = a + b, a = b, b = sum)
+    for (uintptr_t a = 0, b = 1, sum; a <= (uintptr_t)limit; a = b, b = sum) {
+        sum = a + b;
         vthread_cont_yield(&generator, (void *)a);
+    }
     return NULL;
 }
 
@@ -20,10 +23,12 @@ int main(void)
 {
     vthread_cont_t *numbers;
     void *value;
+    int error;
 
-    if (vthread_cont_new(&numbers, &generator, fibonacci, &generator) != 0)
+    if (vthread_cont_new(&numbers, &generator, fibonacci, (void *)1000) != 0)
         return 1;
-    for (int i = 0; i < 20 && vthread_cont_run(numbers, &value) == 0; i++)
+    while ((error = vthread_cont_run(numbers, &value)) == 0)
         printf("%" PRIuPTR "\n", (uintptr_t)value);
-    return vthread_cont_free(numbers);
+    vthread_cont_free(numbers);
+    return error != ENODATA;
 }

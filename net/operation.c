@@ -27,6 +27,8 @@ static int try_begin(struct operation *op)
     if (error != 0)
         return error;
     kind = atomic_load_relaxed(&op->d->kind);
+    if (UNLIKELY(kind == KIND_NONE))
+        return -EAGAIN; /* closed just now */
     op->kind = kind == KIND_TERMINAL && op->direction == SLOT_WRITE ? KIND_FILE : kind;
     if (op->kind == KIND_FILE)
         return 0;

@@ -39,9 +39,10 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *arg)
     return _URC_NO_REASON;
 }
 
-static NOINLINE int backtrace_self(void **pcs, int n)
+/* Inline, so that the number of our own frames is known: a call at the end might leave none for vthread_backtrace. */
+ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 {
-    struct walk walk = {pcs, n, 0, 2};
+    struct walk walk = {pcs, n, 0, 1};
 
     _Unwind_Backtrace(step, &walk);
     return walk.count;

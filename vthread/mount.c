@@ -303,7 +303,7 @@ static void run(struct carrier *c)
     while ((task = carrier_next(c)) != NULL) {
         struct thread *t = thread_of_task(task);
 
-        __builtin_prefetch(container_of(ring_peek(&c->ring, 1), struct thread, link.task));
+        __builtin_prefetch(ring_peek(&c->ring, 1)); /* anywhere in the record is in its one line */
         if (UNLIKELY(t->flags & THREAD_STICKY) || UNLIKELY(pool.force_migrate))
             if (mount_elsewhere(c, t))
                 continue;

@@ -374,10 +374,7 @@ static inline bool hand_over(struct processor *p, struct thread *self)
         return false;
     }
     ring_replace_oldest(&c->ring, &self->link.task);
-    barrier_light(); /* M2 of idle.h: for an instant the ring may have looked empty */
-    if (UNLIKELY(idle_wants_work(&pool.idle)))
-        pool_wake_one(false);
-    __builtin_prefetch(container_of(ring_peek(&c->ring, 1), struct thread, link.task));
+    __builtin_prefetch(ring_peek(&c->ring, 1)); /* anywhere in the record is in its one line */
     carrier_begin(c);
     self->reason = 0;
     atomic_store_relaxed(&self->phase, VTHREAD_YIELDED);

@@ -253,6 +253,7 @@ static void free_everything(void)
 
 static COLD int start(void)
 {
+    int saved = errno; /* the user's, whose call this happens to be inside */
     int error = 0;
     uint32_t life;
 
@@ -268,6 +269,7 @@ static COLD int start(void)
         error = ECANCELED;
     }
     pthread_mutex_unlock(&runtime.lock);
+    errno = saved;
     return error;
 }
 

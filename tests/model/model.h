@@ -69,10 +69,14 @@ enum model_mistake {
 
 struct model_mutant {
     enum model_mistake mistake;
-    const char *function; /* in which the operation is written */
-    const char *operation; /* load store exchange cas fetch fence heavy light wake */
+    const char *function;   /* in which the operation is written */
+    const char *operation;  /* load store exchange cas fetch fence heavy light wake */
     const char *expression; /* part of its address expression; NULL: any */
 };
+
+/* clang-format off */
+#define MUTANTS(...) (const struct model_mutant[]){__VA_ARGS__, {0}}
+/* clang-format on */
 
 struct model {
     const char *name;
@@ -83,13 +87,13 @@ struct model {
     } actors[MODEL_ACTORS_MAX + 1];
     void (*check)(void); /* alone, after all have finished; may be NULL */
     struct model_bound quick;
-    struct model_bound deep; /* for --deep; all zero: quick + 1 each */
-    const char *fails;       /* must be found to fail, with a message that contains this; NULL: must hold */
-    const char *known;       /* the code under test has this defect: its failure is no news */
-    const char *const *reaches; /* NULL-terminated: model_reached() must be called with each at least once */
+    struct model_bound deep;            /* for --deep; all zero: quick + 1 each */
+    const char *fails;                  /* must be found to fail, with a message that contains this; NULL: must hold */
+    const char *known;                  /* the code under test has this defect: its failure is no news */
+    const char *const *reaches;         /* NULL-terminated: model_reached() must be called with each at least once */
     const struct model_mutant *mutants; /* ends with {0}; each must be found to fail */
-    bool ends_asleep; /* everybody asleep is an end like any other, and judged by check */
-    int variant; /* for the test's own use: model_variant() */
+    bool ends_asleep;                   /* everybody asleep is an end like any other, and judged by check */
+    int variant;                        /* for the test's own use: model_variant() */
 };
 
 int model_main(int argc, char **argv, const struct model *models);

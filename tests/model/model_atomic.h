@@ -32,13 +32,11 @@ void model_barrier_light(MODEL_SITE_ARGS);
 
 /* In braces, so that an unused result is no warning. */
 #define MODEL_LOAD(p, order)                                                                                           \
-    __extension__({ (MODEL_TYPE(p))model_load(&(p)->value, sizeof((p)->value), order, MODEL_SITE(p)); })
-#define MODEL_STORE(p, order, v)                                                                                       \
-    model_store(&(p)->value, sizeof((p)->value), order, (uint64_t)(v), MODEL_SITE(p))
+    __extension__({ (MODEL_TYPE(p)) model_load(&(p)->value, sizeof((p)->value), order, MODEL_SITE(p)); })
+#define MODEL_STORE(p, order, v) model_store(&(p)->value, sizeof((p)->value), order, (uint64_t)(v), MODEL_SITE(p))
 #define MODEL_FETCH(p, order, fetch, v)                                                                                \
-    __extension__({                                                                                                    \
-        (MODEL_TYPE(p)) model_fetch(&(p)->value, sizeof((p)->value), order, fetch, (uint64_t)(v), MODEL_SITE(p));      \
-    })
+    __extension__(                                                                                                     \
+        { (MODEL_TYPE(p)) model_fetch(&(p)->value, sizeof((p)->value), order, fetch, (uint64_t)(v), MODEL_SITE(p)); })
 /* The conditional makes the compiler compare the types of expected and the field. */
 #define MODEL_CAS(p, success, failure, expected, desired)                                                              \
     model_cas(&(p)->value, sizeof((p)->value), success, failure, (1 ? (expected) : &(p)->value), (uint64_t)(desired),  \
@@ -59,12 +57,9 @@ void model_barrier_light(MODEL_SITE_ARGS);
 #define atomic_fetch_sub_relaxed(p, v) MODEL_FETCH(p, MODEL_RELAXED, MODEL_SUB, v)
 #define atomic_fetch_or_acq_rel(p, v) MODEL_FETCH(p, MODEL_ACQ_REL, MODEL_OR, v)
 #define atomic_fetch_and_acq_rel(p, v) MODEL_FETCH(p, MODEL_ACQ_REL, MODEL_AND, v)
-#define atomic_cas_acq_rel(p, expected, desired)                                                                       \
-    MODEL_CAS(p, MODEL_ACQ_REL, MODEL_ACQUIRE, expected, desired)
-#define atomic_cas_relaxed(p, expected, desired)                                                                       \
-    MODEL_CAS(p, MODEL_RELAXED, MODEL_RELAXED, expected, desired)
-#define atomic_cas_seq_cst(p, expected, desired)                                                                       \
-    MODEL_CAS(p, MODEL_SEQ_CST, MODEL_SEQ_CST, expected, desired)
+#define atomic_cas_acq_rel(p, expected, desired) MODEL_CAS(p, MODEL_ACQ_REL, MODEL_ACQUIRE, expected, desired)
+#define atomic_cas_relaxed(p, expected, desired) MODEL_CAS(p, MODEL_RELAXED, MODEL_RELAXED, expected, desired)
+#define atomic_cas_seq_cst(p, expected, desired) MODEL_CAS(p, MODEL_SEQ_CST, MODEL_SEQ_CST, expected, desired)
 #define atomic_fence_seq_cst() model_fence("", __FILE__ ":" MODEL_STRING(__LINE__), __func__)
 #define barrier_heavy() model_barrier_heavy("", __FILE__ ":" MODEL_STRING(__LINE__), __func__)
 #define barrier_light() model_barrier_light("", __FILE__ ":" MODEL_STRING(__LINE__), __func__)

@@ -26,13 +26,13 @@ static int model_sched_yield(void)
 #include "tests/model/waiting.h"
 
 enum { FD = 1, FILES = 2, NO_FILE = FILES };
+enum { FIN = 1 << 16 }; /* among the bytes, after all of them */
 enum { OPENED_FIRST = 2 }; /* variant */
 
 static MODEL_SHARED struct {
     struct lock lock; /* of the event base */
     int file;         /* the number's; plain: see above */
     int registered;   /* file that has a registration, + 1 */
-    bool ended;       /* FIN has come; under the lock */
     ATOMIC(uint32_t) bytes[FILES];
 } kernel;
 
@@ -72,9 +72,18 @@ int system_is_nonblocking(int fd)
 }
 
 /* As poller.c does it, with one direction. */
+static void deliver_as(struct descriptor *d, bool ending)
+{
+    poller_wake_token(slot_event(&d->slot[SLOT_READ], atomic_load_relaxed(&d->generation), ending), NULL);
+}
+
 static void deliver(struct descriptor *d)
 {
-    poller_wake_token(slot_event(&d->slot[SLOT_READ], atomic_load_relaxed(&d->generation), kernel.ended), NULL);
+    uint32_t there = kernel.registered > 0 && kernel.registered <= FILES
+                         ? atomic_fetch_add_acq_rel(&kernel.bytes[kernel.registered - 1], 0)
+                         : 0;
+
+    deliver_as(d, (there & FIN) != 0);
 }
 
 int poller_arm(struct descriptor *d, int fd, enum slot_direction direction)
@@ -135,6 +144,16 @@ static void kernel_write(int file)
     lock_release(&kernel.lock);
 }
 
+/* The other end says that no more will come. */
+static void kernel_end(void)
+{
+    atomic_fetch_add_acq_rel(&kernel.bytes[0], FIN);
+    lock_acquire(&kernel.lock);
+    if (kernel.registered == 1)
+        deliver(&records[FD]);
+    lock_release(&kernel.lock);
+}
+
 /* ---- the user's calls ---- */
 
 static int read_until(int64_t deadline_ns)
@@ -148,6 +167,45 @@ static int read_until(int64_t deadline_ns)
         if ((n = operation_wait(&op)) != 0)
             return n;
     return (int)operation_end(&op, n);
+}
+
+/*
+ * As vthread_read on a TCP socket: asks for more than there is, so a read of anything empties it.  With the
+ * first FIN in place of a byte the result is 0, after the bytes before it.
+ */
+static int kernel_read_all(void)
+{
+    uint32_t seen = atomic_fetch_add_acq_rel(&kernel.bytes[0], 0);
+
+    for (;;) {
+        uint32_t data = seen & ~(uint32_t)FIN;
+
+        if (data == 0)
+            return seen & FIN ? 0 : -EAGAIN;
+        if (atomic_cas_acq_rel(&kernel.bytes[0], &seen, seen & FIN)) {
+            got[0] += (int)data;
+            return (int)data;
+        }
+    }
+}
+
+static int read_short(int64_t deadline_ns)
+{
+    struct operation op;
+    int n = operation_begin(&op, FD, SLOT_READ, deadline_ns);
+
+    if (n == 0) {
+        if (slot_is_drained(&op.d->slot[SLOT_READ]))
+            model_reached("drained");
+        n = operation_wait_if_drained(&op);
+    }
+    while (n == 0) {
+        n = kernel_read_all();
+        if (n != -EAGAIN)
+            return (int)operation_end_read(&op, n, 100);
+        n = operation_wait(&op);
+    }
+    return n;
 }
 
 static void close_number(void)
@@ -215,6 +273,38 @@ static void reads_two_unless_interrupted(void)
     }
 }
 
+static void reads_short_until_two(void)
+{
+    while (got[0] < 2)
+        MODEL_ASSERT(read_short(INT64_MAX) > 0);
+}
+
+static void reads_to_the_end(void)
+{
+    while (read_short(INT64_MAX) > 0)
+        ;
+    MODEL_ASSERT(got[0] == 1);
+}
+
+static void reads_short_with_deadline(void)
+{
+    while (got[0] < 2) {
+        int n = read_short(got[0] == 0 ? INT64_MAX : DEADLINE);
+
+        if (n == -ETIMEDOUT) {
+            model_reached("timed out");
+            n = read_short(INT64_MAX);
+        }
+        MODEL_ASSERT(n > 0);
+    }
+}
+
+static void writes_one_and_ends(void)
+{
+    kernel_write(0);
+    kernel_end();
+}
+
 static void writes_one(void)
 {
     kernel_write(0);
@@ -266,6 +356,12 @@ static void setup(void)
     atomic_init(&records[FD].kind, KIND_OWN_SOCKET);
 }
 
+static void setup_tcp(void)
+{
+    setup();
+    atomic_init(&records[FD].is_tcp, true);
+}
+
 static void setup_data(void)
 {
     setup();
@@ -298,6 +394,8 @@ static void check_two(void)
 static const char *const waited[] = {"waited", "woken early", NULL};
 static const char *const timed_out[] = {"timed out", "waited", NULL};
 static const char *const cancelled_or_not[] = {"cancelled", "waited", NULL};
+static const char *const drained[] = {"drained", "waited", NULL};
+static const char *const drained_or_late[] = {"drained", "timed out", NULL};
 static const char *const interrupted[] = {"interrupted", NULL};
 
 static const struct model models[] = {
@@ -334,6 +432,16 @@ static const struct model models[] = {
                 {"timer", fire_timers}}},
     {.name = "interrupt", .setup = setup, .check = check_two, .reaches = interrupted, .quick = {2, 1, 0},
      .actors = {{"reader", reads_two_unless_interrupted}, {"writer", writes_two}, {"interrupter", interrupts_reader}}},
+    {.name = "drained", .setup = setup_tcp, .check = check_two, .reaches = drained, .quick = {3, 2, 0},
+     .actors = {{"reader", reads_short_until_two}, {"writer", writes_two}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_release", "cas", NULL}, {MODEL_SPLIT, "slot_prepare", "cas", NULL},
+                        {MODEL_SPLIT, "slot_event", "cas", NULL})},
+    {.name = "drained-end", .setup = setup_tcp, .check = check_one, .reaches = drained, .quick = {3, 2, 0},
+     .actors = {{"reader", reads_to_the_end}, {"writer", writes_one_and_ends}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_release", "cas", NULL}, {MODEL_SPLIT, "slot_event", "cas", NULL})},
+    {.name = "drained-deadline", .setup = setup_tcp, .check = check_two, .ends_asleep = true,
+     .reaches = drained_or_late, .quick = {2, 2, 0},
+     .actors = {{"reader", reads_short_with_deadline}, {"writer", writes_two}, {"timer", fire_timers}}},
     {0},
 };
 

@@ -7,8 +7,8 @@
  * tasks of carriers that go on with something else, or pinned, with an OS thread
  * of their own that sleeps until the stack is handed over.
  */
-#include "base/futex.h"
 #include "continuation/stack_word.h"
+#include "base/futex.h"
 #include "tests/model/model.h"
 
 enum { MEMBERS = 3, ROUNDS = 2 };
@@ -159,28 +159,49 @@ static const char *const tried[] = {"waited", "tried with success", "tried in va
 
 #define MUTANTS_OF_TWO                                                                                                 \
     {MODEL_WEAKEN, "stack_word_release", "cas", NULL}, {MODEL_WEAKEN, "stack_word_acquire", "cas", NULL},              \
-        {MODEL_SPLIT, "stack_word_acquire", "cas", NULL}, {MODEL_SPLIT, "stack_word_release", "cas", NULL}
+        {MODEL_SPLIT, "stack_word_acquire", "cas", NULL},                                                              \
+    {                                                                                                                  \
+        MODEL_SPLIT, "stack_word_release", "cas", NULL                                                                 \
+    }
 
 /* That arrivals race with their being taken off needs a second arrival. */
 static const struct model_mutant mutants_of_two[] = {MUTANTS_OF_TWO, {0}};
-static const struct model_mutant mutants[] = {
-    MUTANTS_OF_TWO,
-    {MODEL_WEAKEN, "stack_word_take_arrivals", "exchange", NULL},
-    {MODEL_SPLIT, "stack_word_take_arrivals", "exchange", NULL},
-    {0}};
+static const struct model_mutant mutants[] = {MUTANTS_OF_TWO,
+                                              {MODEL_WEAKEN, "stack_word_take_arrivals", "exchange", NULL},
+                                              {MODEL_SPLIT, "stack_word_take_arrivals", "exchange", NULL},
+                                              {0}};
 
 static const struct model models[] = {
-    {.name = "pinned-two", .check = check_pinned, .reaches = waited, .quick = {3, 3, 0},
-     .actors = {{"a", pinned}, {"b", pinned}}, .mutants = mutants_of_two},
-    {.name = "pinned-three", .check = check_pinned, .reaches = waited, .quick = {2, 1, 0},
-     .actors = {{"a", pinned}, {"b", pinned}, {"c", pinned}}, .mutants = mutants},
-    {.name = "tasks", .setup = fill_queue, .check = check_tasks, .reaches = handed_over, .quick = {3, 2, 0},
-     .actors = {{"carrier", carrier}, {"carrier2", carrier}}, .mutants = mutants},
-    {.name = "tasks-three-carriers", .setup = fill_queue, .check = check_tasks, .quick = {2, 1, 0},
+    {.name = "pinned-two",
+     .check = check_pinned,
+     .reaches = waited,
+     .quick = {3, 3, 0},
+     .actors = {{"a", pinned}, {"b", pinned}},
+     .mutants = mutants_of_two},
+    {.name = "pinned-three",
+     .check = check_pinned,
+     .reaches = waited,
+     .quick = {2, 1, 0},
+     .actors = {{"a", pinned}, {"b", pinned}, {"c", pinned}},
+     .mutants = mutants},
+    {.name = "tasks",
+     .setup = fill_queue,
+     .check = check_tasks,
+     .reaches = handed_over,
+     .quick = {3, 2, 0},
+     .actors = {{"carrier", carrier}, {"carrier2", carrier}},
+     .mutants = mutants},
+    {.name = "tasks-three-carriers",
+     .setup = fill_queue,
+     .check = check_tasks,
+     .quick = {2, 1, 0},
      .actors = {{"carrier", carrier}, {"carrier2", carrier}, {"carrier3", carrier}}},
-    {.name = "try", .check = check_free, .reaches = tried, .quick = {3, 2, 0},
-     .actors = {{"a", pinned}, {"b", pinned}, {"tries", tries}}, .mutants = (const struct model_mutant[]){
-         {MODEL_WEAKEN, "stack_word_try", "cas", NULL}, {MODEL_SPLIT, "stack_word_try", "cas", NULL}, {0}}},
+    {.name = "try",
+     .check = check_free,
+     .reaches = tried,
+     .quick = {3, 2, 0},
+     .actors = {{"a", pinned}, {"b", pinned}, {"tries", tries}},
+     .mutants = MUTANTS({MODEL_WEAKEN, "stack_word_try", "cas", NULL}, {MODEL_SPLIT, "stack_word_try", "cas", NULL})},
     {0},
 };
 

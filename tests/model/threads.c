@@ -45,7 +45,7 @@ static MODEL_SHARED struct {
 
 static MODEL_SHARED struct model_queue runnable;
 static MODEL_SHARED struct model_queue timers;
-static MODEL_SHARED struct model_queue born; /* second lives */
+static MODEL_SHARED struct model_queue born;                   /* second lives */
 static MODEL_SHARED ATOMIC(uint32_t) parker[MODEL_ACTORS_MAX]; /* a carrier's */
 static MODEL_SHARED int data;
 static MODEL_BOOK int ended[THREADS];
@@ -382,36 +382,73 @@ static void check(void)
     MODEL_ASSERT(stack.resident == NULL);
 }
 
-#define MUTANTS(...) (const struct model_mutant[]){__VA_ARGS__, {0}}
-#define CARRIERS {"carrier", carrier}, {"carrier2", carrier}
+#define CARRIERS                                                                                                       \
+    {"carrier", carrier},                                                                                              \
+    {                                                                                                                  \
+        "carrier2", carrier                                                                                            \
+    }
 
 static const char *const freezes[] = {"froze its mate", "handed over", NULL};
 static const char *const timed[] = {"timed out", "froze its mate", NULL};
 static const char *const pinned[] = {"pinned wait", "pinned waiter waits for its stack", "handed over", NULL};
 
 static const struct model models[] = {
-    {.name = "mates", .setup = setup_mates, .check = check, .ends_asleep = true, .reaches = freezes,
-     .quick = {3, 2, 0}, .actors = {CARRIERS},
+    {.name = "mates",
+     .setup = setup_mates,
+     .check = check,
+     .ends_asleep = true,
+     .reaches = freezes,
+     .quick = {3, 2, 0},
+     .actors = {CARRIERS},
      .mutants = MUTANTS({MODEL_SPLIT, "word_commit_park", "cas", NULL}, {MODEL_SPLIT, "word_unpark", "cas", NULL},
                         {MODEL_WEAKEN, "stack_word_release", "cas", NULL})},
-    {.name = "timer-unpark", .setup = setup_timed, .check = check, .ends_asleep = true, .reaches = timed,
-     .quick = {1, 1, 0}, .deep = {2, 1, 0},
+    {.name = "timer-unpark",
+     .setup = setup_timed,
+     .check = check,
+     .ends_asleep = true,
+     .reaches = timed,
+     .quick = {1, 1, 0},
+     .deep = {2, 1, 0},
      .actors = {CARRIERS, {"timer", timer}, {"unparker", unparks}},
      .mutants = MUTANTS({MODEL_SPLIT, "word_wake", "cas", NULL})},
-    {.name = "unpark", .setup = setup_untimed, .check = check, .ends_asleep = true, .reaches = freezes,
-     .quick = {2, 1, 0}, .actors = {CARRIERS, {"unparker", unparks}},
+    {.name = "unpark",
+     .setup = setup_untimed,
+     .check = check,
+     .ends_asleep = true,
+     .reaches = freezes,
+     .quick = {2, 1, 0},
+     .actors = {CARRIERS, {"unparker", unparks}},
      .mutants = MUTANTS({MODEL_WEAKEN, "word_commit_park", "cas", NULL}, {MODEL_WEAKEN, "word_unpark", "cas", NULL})},
-    {.name = "reuse", .setup = setup_reuse, .check = check, .ends_asleep = true, .quick = {1, 0, 0}, .deep = {1, 1, 0},
+    {.name = "reuse",
+     .setup = setup_reuse,
+     .check = check,
+     .ends_asleep = true,
+     .quick = {1, 0, 0},
+     .deep = {1, 1, 0},
      .actors = {CARRIERS, {"timer", timer}, {"unparker", unparks_both_lives}},
      .mutants = MUTANTS({MODEL_SPLIT, "word_wake", "cas", NULL}, {MODEL_SPLIT, "word_unpark", "cas", NULL})},
-    {.name = "pinned", .setup = setup_pinned, .check = check, .ends_asleep = true, .reaches = pinned,
-     .quick = {2, 1, 0}, .actors = {CARRIERS, {"unparker", unparks}},
+    {.name = "pinned",
+     .setup = setup_pinned,
+     .check = check,
+     .ends_asleep = true,
+     .reaches = pinned,
+     .quick = {2, 1, 0},
+     .actors = {CARRIERS, {"unparker", unparks}},
      .mutants = MUTANTS({MODEL_WEAKEN, "notify", "store", NULL}, {MODEL_WEAKEN, "parker_wait", "load", NULL},
                         {MODEL_WEAKEN, "stack_word_acquire", "cas", NULL})},
-    {.name = "pinned-mates", .setup = setup_pinned_mates, .check = check, .ends_asleep = true, .quick = {3, 2, 0},
+    {.name = "pinned-mates",
+     .setup = setup_pinned_mates,
+     .check = check,
+     .ends_asleep = true,
+     .quick = {3, 2, 0},
      .actors = {CARRIERS}},
-    {.name = "parks-and-pins", .setup = setup_parks_and_pins, .check = check, .ends_asleep = true,
-     .quick = {1, 1, 0}, .deep = {2, 1, 0}, .actors = {CARRIERS, {"unparker", unparks_until_ended}}},
+    {.name = "parks-and-pins",
+     .setup = setup_parks_and_pins,
+     .check = check,
+     .ends_asleep = true,
+     .quick = {1, 1, 0},
+     .deep = {2, 1, 0},
+     .actors = {CARRIERS, {"unparker", unparks_until_ended}}},
     {0},
 };
 

@@ -75,6 +75,89 @@ static void test_endings(void)
         }
 }
 
+/* ---- the saved read: net/README.md ---- */
+
+static void *read_some(void *arg)
+{
+    char buffer[100];
+
+    (void)arg;
+    return (void *)vthread_read(job.fd, buffer, sizeof buffer);
+}
+
+/* Both ends registered; fds[0] drained by a read that waited. */
+static void drained_pair(int fds[2])
+{
+    char buffer[100];
+
+    tcp_pair(fds);
+    CHECK_EQ(vthread_read_until(fds[0], buffer, sizeof buffer, vthread_after_ms(1)), -ETIMEDOUT);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(vthread_write(fds[1], "x", 1), 1);
+        CHECK_EQ(vthread_read(fds[0], buffer, sizeof buffer), 1);
+    }
+}
+
+static void test_drained(void)
+{
+    char buffer[100];
+    int fds[2];
+    ssize_t n;
+
+    /* An end of any kind, before the next read and during it. */
+    for (int round = 0; round < 6; round++)
+        for (enum ending ending = 0; ending < ENDINGS; ending++) {
+            ssize_t sum = 0;
+            vthread_t t;
+
+            drained_pair(fds);
+            peer.fd = fds[1];
+            peer.ending = ending;
+            peer.delay = round % 3;
+            t = spawn(end_somehow, 0);
+            if (round >= 3)
+                join(t);
+            while ((n = vthread_read_until(fds[0], buffer, sizeof buffer, vthread_after_ms(20000))) > 0)
+                sum += n;
+            if (ending == RST && n < 0)
+                CHECK_EQ(n, -ECONNRESET);
+            else
+                CHECK_EQ(n < 0 ? n : sum, ending == URGENT ? 8 : 4);
+            if (round < 3)
+                join(t);
+            if (ending == HALF || ending == URGENT)
+                CHECK_EQ(vthread_close(fds[1]), 0);
+            CHECK_EQ(vthread_close(fds[0]), 0);
+        }
+
+    /* A deadline that has passed: the call is made once all the same, whether the poller has come round or not. */
+    for (int i = 0; i < 20; i++) {
+        drained_pair(fds);
+        CHECK_EQ(vthread_read_until(fds[0], buffer, sizeof buffer, VTHREAD_NOW), -ETIMEDOUT);
+        CHECK_EQ(vthread_write(fds[1], "now", 3), 3);
+        CHECK_EQ(vthread_read_until(fds[0], buffer, sizeof buffer, VTHREAD_NOW), 3);
+        CHECK_EQ(vthread_read_until(fds[0], buffer, sizeof buffer, vthread_after_ms(1)), -ETIMEDOUT);
+        /* One's own shutdown. */
+        CHECK_EQ(vthread_shutdown(fds[0], SHUT_RD), 0);
+        CHECK_EQ(vthread_read_until(fds[0], buffer, sizeof buffer, vthread_after_ms(20000)), 0);
+        close_pair(fds);
+    }
+
+    /* Interruption and close find one who waits without having tried. */
+    drained_pair(fds);
+    job.fd = fds[0];
+    vthread_t t = spawn(read_some, 0);
+
+    await_parked(t);
+    vthread_interrupt(t);
+    CHECK_EQ(join(t), -EINTR);
+    t = spawn(read_some, 0);
+    await_parked(t);
+    CHECK_EQ(vthread_close(fds[0]), 0);
+    CHECK_EQ(join(t), -ECANCELED);
+    CHECK_EQ(vthread_close(fds[1]), 0);
+}
+
 /* A blocked writer learns of a reset. */
 static void *write_forever(void *arg)
 {
@@ -281,6 +364,7 @@ static void test_gone_before_accept(void)
 int main(void)
 {
     static const struct test tests[] = {
+        {"drained", test_drained, false},
         {"endings", test_endings, false},
         {"reset writer", test_reset_writer, false},
         {"byte by byte", test_byte_by_byte, false},

@@ -311,6 +311,56 @@ static void test_full_duplex(void)
 }
 
 /* Two watchers and a reader of the same byte. */
+/*
+ * Carriers asleep in the poller's own set have to come out when libevent gets something to wait for, and they go
+ * back when it has nothing left.  The pipe is written to behind the library's back.
+ */
+static void *write_later(void *arg)
+{
+    usleep(3000);
+    CHECK_EQ(write((int)(intptr_t)arg, "p", 1), 1);
+    return NULL;
+}
+
+static void *echo(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    char c;
+
+    while (vthread_read(fd, &c, 1) == 1)
+        CHECK_EQ(vthread_write(fd, &c, 1), 1);
+    return NULL;
+}
+
+static void test_both_sets(void)
+{
+    int pipes[2];
+    int fds[2];
+    char c;
+    vthread_t t;
+
+    CHECK_EQ(pipe(pipes), 0);
+    tcp_pair(fds);
+    t = spawn(echo, fds[1]);
+    for (int i = 0; i < 20; i++) {
+        pthread_t writer;
+
+        CHECK_EQ(pthread_create(&writer, NULL, write_later, (void *)(intptr_t)pipes[1]), 0);
+        CHECK_EQ(vthread_read_until(pipes[0], &c, 1, vthread_after_ms(20000)), 1);
+        pthread_join(writer, NULL);
+        for (int k = 0; k < 5; k++) {
+            CHECK_EQ(vthread_write(fds[0], "s", 1), 1);
+            CHECK_EQ(vthread_read_until(fds[0], &c, 1, vthread_after_ms(20000)), 1);
+        }
+        CHECK_EQ(vthread_read_until(pipes[0], &c, 1, vthread_after_ms(1)), -ETIMEDOUT);
+    }
+    CHECK_EQ(vthread_close(fds[0]), 0);
+    join(t);
+    CHECK_EQ(vthread_close(fds[1]), 0);
+    CHECK_EQ(vthread_close(pipes[0]), 0);
+    CHECK_EQ(vthread_close(pipes[1]), 0);
+}
+
 static void test_watchers(void)
 {
     int fds[2];
@@ -342,6 +392,7 @@ int main(void)
         {"queue with leavers", test_queue_with_leavers, false},
         {"full duplex", test_full_duplex, false},
         {"watchers", test_watchers, false},
+        {"both sets", test_both_sets, false},
         {NULL, NULL, false},
     };
 

@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     uint64_t found = 0;
 
     /* Few tokens: most are asleep.  Many: most find a permit before they park. */
-    found += tokens_run(64, 3, s.count / 2, s.seed, wait_parked);
-    found += tokens_run(500, 250, s.count / 2, s.seed + 1, wait_parked);
+    found += tokens_run(64, 3, s.count / 2, s.seed, NULL, wait_parked);
+    found += tokens_run(500, 250, s.count / 2, s.seed + 1, NULL, wait_parked);
     return stress_end("tokens", found, 253);
 }

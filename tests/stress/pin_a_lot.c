@@ -25,5 +25,5 @@ int main(int argc, char **argv)
 {
     struct stress s = stress_begin(argc, argv, 20000);
 
-    return stress_end("tokens", tokens_run(48, 5, s.count, s.seed, wait_perhaps_pinned), 5);
+    return stress_end("tokens", tokens_run(48, 5, s.count, s.seed, NULL, wait_perhaps_pinned), 5);
 }

@@ -95,8 +95,9 @@ static inline uint64_t tokens_fini(struct ring_of_places *all)
     return found;
 }
 
-/* With virtual threads only. */
-static inline uint64_t tokens_run(int count, int tokens, long hops, uint64_t seed, void (*wait)(struct place *self))
+/* With virtual threads only, those of odd places with attributes of their own (NULL: like the others). */
+static inline uint64_t tokens_run(int count, int tokens, long hops, uint64_t seed, const vthread_attr_t *odd,
+                                  void (*wait)(struct place *self))
 {
     struct ring_of_places all; /* on main's stack, which is no virtual thread's */
     vthread_t *threads = calloc((size_t)count, sizeof *threads);
@@ -104,7 +105,7 @@ static inline uint64_t tokens_run(int count, int tokens, long hops, uint64_t see
 
     tokens_init(&all, count, tokens, hops, seed, wait);
     for (int i = 0; i < count; i++)
-        threads[i] = stress_start(place_run, &all.places[i]);
+        MUST(vthread_create(&threads[i], i % 2 ? odd : NULL, place_run, &all.places[i]));
     for (int i = 0; i < count; i++)
         stress_join(threads[i]);
     free(threads);

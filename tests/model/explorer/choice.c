@@ -41,7 +41,7 @@ static struct seen {
     uint64_t key;
     uint64_t budgets;
     uint64_t execution; /* in which it was first seen */
-} *seen;
+} * seen;
 static uint64_t execution;
 static size_t seen_size;
 static size_t seen_count;

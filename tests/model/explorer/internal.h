@@ -40,7 +40,7 @@ enum status { READY, PAUSED, ASLEEP, FINISHED };
 struct actor {
     const char *name;
     enum status status;
-    uint64_t hash; /* of all that it has seen: determines what it will do */
+    uint64_t hash;        /* of all that it has seen: determines what it will do */
     struct view now;      /* happened before its next operation */
     struct view acquired; /* what its next fence will add */
     struct view released; /* what its relaxed stores carry: `now` at its latest fence */

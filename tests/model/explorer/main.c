@@ -108,7 +108,8 @@ enum model_order site_order(const struct site *site, enum model_order order)
     if (collecting && order != MODEL_RELAXED) {
         int i = 0;
 
-        while (i < site_count && !(same(sites[i].site.where, site->where) && same(sites[i].site.operation, site->operation)))
+        while (i < site_count &&
+               !(same(sites[i].site.where, site->where) && same(sites[i].site.operation, site->operation)))
             i++;
         if (i == site_count && site_count < SITES_MAX) {
             sites[site_count].site = *site;

@@ -178,13 +178,34 @@ void model_plain(const void *p, size_t size, bool is_write)
     void __tsan_read_write##bytes(void *p);                                                                            \
     void __tsan_volatile_read##bytes(void *p);                                                                         \
     void __tsan_volatile_write##bytes(void *p);                                                                        \
-    void __tsan_read##bytes(void *p) { plain_access((uintptr_t)p, bytes, false, HERE); }                               \
-    void __tsan_write##bytes(void *p) { plain_access((uintptr_t)p, bytes, true, HERE); }                               \
-    void __tsan_unaligned_read##bytes(void *p) { plain_access((uintptr_t)p, bytes, false, HERE); }                     \
-    void __tsan_unaligned_write##bytes(void *p) { plain_access((uintptr_t)p, bytes, true, HERE); }                     \
-    void __tsan_read_write##bytes(void *p) { plain_access((uintptr_t)p, bytes, true, HERE); }                          \
-    void __tsan_volatile_read##bytes(void *p) { plain_access((uintptr_t)p, bytes, false, HERE); }                      \
-    void __tsan_volatile_write##bytes(void *p) { plain_access((uintptr_t)p, bytes, true, HERE); }
+    void __tsan_read##bytes(void *p)                                                                                   \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, false, HERE);                                                                \
+    }                                                                                                                  \
+    void __tsan_write##bytes(void *p)                                                                                  \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, true, HERE);                                                                 \
+    }                                                                                                                  \
+    void __tsan_unaligned_read##bytes(void *p)                                                                         \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, false, HERE);                                                                \
+    }                                                                                                                  \
+    void __tsan_unaligned_write##bytes(void *p)                                                                        \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, true, HERE);                                                                 \
+    }                                                                                                                  \
+    void __tsan_read_write##bytes(void *p)                                                                             \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, true, HERE);                                                                 \
+    }                                                                                                                  \
+    void __tsan_volatile_read##bytes(void *p)                                                                          \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, false, HERE);                                                                \
+    }                                                                                                                  \
+    void __tsan_volatile_write##bytes(void *p)                                                                         \
+    {                                                                                                                  \
+        plain_access((uintptr_t)p, bytes, true, HERE);                                                                 \
+    }
 
 ACCESS(1)
 ACCESS(2)
@@ -201,11 +222,24 @@ void *__tsan_memcpy(void *to, const void *from, size_t size);
 void *__tsan_memmove(void *to, const void *from, size_t size);
 void *__tsan_memset(void *to, int byte, size_t size);
 
-void __tsan_init(void) {}
-void __tsan_func_entry(void *caller) { (void)caller; }
-void __tsan_func_exit(void) {}
-void __tsan_read_range(void *p, size_t size) { plain_access((uintptr_t)p, size, false, HERE); }
-void __tsan_write_range(void *p, size_t size) { plain_access((uintptr_t)p, size, true, HERE); }
+void __tsan_init(void)
+{
+}
+void __tsan_func_entry(void *caller)
+{
+    (void)caller;
+}
+void __tsan_func_exit(void)
+{
+}
+void __tsan_read_range(void *p, size_t size)
+{
+    plain_access((uintptr_t)p, size, false, HERE);
+}
+void __tsan_write_range(void *p, size_t size)
+{
+    plain_access((uintptr_t)p, size, true, HERE);
+}
 
 void *__tsan_memcpy(void *to, const void *from, size_t size)
 {

@@ -53,11 +53,11 @@ struct location {
     const char *name;
     uint32_t count;
     struct message *order[PER_LOCATION_MAX];
-    uint64_t hash;              /* of the order */
-    uint32_t accessed[ACTORS];  /* clock of each actor's last atomic access, for races */
+    uint64_t hash;             /* of the order */
+    uint32_t accessed[ACTORS]; /* clock of each actor's last atomic access, for races */
     uint32_t stored[ACTORS];
-    struct plain_stamp plain;   /* the last plain store */
-    bool plain_pending;         /* its value is in memory, and the history is void */
+    struct plain_stamp plain; /* the last plain store */
+    bool plain_pending;       /* its value is in memory, and the history is void */
 };
 
 static struct message messages[MESSAGES_MAX];
