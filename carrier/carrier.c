@@ -17,6 +17,7 @@ enum {
     STEAL_MAX = 256,
     TIMERS_MAX = 128,
     RETIRE_WITH_MAX = 4096,
+    WORTH_A_WAKE = 64,           /* tasks, where they are short */
 };
 
 /* Read by assembly only (carrier_self), which link-time optimisation does not see. */
@@ -42,13 +43,17 @@ void carrier_push_overflow(struct carrier *c, struct task *task)
 
 void carrier_push_wake(struct carrier *c)
 {
+    uint64_t waiting = ring_count(&c->ring);
+
     /*
-     * A pair that hand work to and fro is best left on one carrier: a wake across
-     * threads costs more than the work.  So no wake for a single task when the
-     * present one is known to park right after such a push.  The monitor looks
-     * after the case where it does not.
+     * A wake across threads costs more than a short task.  So there is none for a
+     * single task when the present one is known to park right after such a push (a
+     * pair that hand work to and fro is best left on one carrier), nor for a few
+     * tasks while all have been short.  The monitor looks after the cases where that
+     * was wrong, within a tick or two.
      */
-    if (c->may_skip_wake && c->pushes == 1 && ring_count(&c->ring) <= 1 &&
+    if (((c->may_skip_wake && c->pushes == 1 && waiting <= 1) ||
+         (waiting < WORTH_A_WAKE && atomic_load_relaxed(&c->short_tasks))) &&
         atomic_load_relaxed(&c->state) == CARRIER_RUNNING) {
         atomic_store_relaxed(&c->wake_skipped, true);
         return;

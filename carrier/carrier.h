@@ -57,6 +57,7 @@ struct carrier {
     ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
     ATOMIC(bool) in_task;
     ATOMIC(bool) wake_skipped; /* one task waits in the ring that nobody was woken for */
+    ATOMIC(bool) short_tasks;  /* the monitor: tasks have been so short of late that few are not worth a wake */
     ATOMIC(bool) in_poller;    /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */

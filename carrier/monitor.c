@@ -7,7 +7,7 @@
  *   among the running: a spare takes over, and thieves empty its ring.  Its CPU
  *   clock tells computing from blocking; for computing carriers at most as many
  *   spares are added as there is parallelism, for more would only take turns.
- * - A wake-up that was skipped (carrier_push_wake) and not made good by a park.
+ * - A wake-up that was skipped (carrier_push_wake), where that turns out wrong.
  * - Sockets or due timers that nobody attends to while carriers sleep.
  *
  * It sleeps deeply after a second without work, and is roused by the first
@@ -29,6 +29,7 @@
 enum {
     TICK_NS = 2 * 1000 * 1000,
     HOG_NS = 20 * 1000 * 1000,
+    SHORT_NS = 1000, /* tasks of at most so much on the average are short */
     HELD_UP_NS = 5 * TICK_NS,
     DEEP_AFTER_TICKS = 500,
     TICKS_PER_EPOCH = 1000,
@@ -99,6 +100,11 @@ static void watch(struct carrier *c, int64_t now_ns)
 {
     uint64_t begun = atomic_load_relaxed(&c->begun);
 
+    atomic_store_relaxed(&c->short_tasks, begun - c->seen_begun >= TICK_NS / SHORT_NS);
+    if (begun != c->seen_begun && atomic_load_relaxed(&c->wake_skipped) && ring_count(&c->ring) > 1) {
+        atomic_store_relaxed(&c->wake_skipped, false);
+        pool_wake_one(false);
+    }
     if (!atomic_load_relaxed(&c->in_task) || atomic_load_relaxed(&c->state) != CARRIER_RUNNING ||
         begun != c->seen_begun) {
         c->seen_begun = begun;

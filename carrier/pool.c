@@ -122,7 +122,6 @@ void carrier_forward_inbox(struct carrier *c)
 /* What only a running carrier looks after is made visible to the others. */
 static void give_up_duties(struct carrier *c)
 {
-    c->may_skip_wake = false;
     if (atomic_load_relaxed(&c->inbox_count) > 0)
         carrier_forward_inbox(c);
     if (ring_count(&c->ring) > 0)
@@ -138,6 +137,7 @@ void carrier_block(struct carrier *c)
     if (atomic_load_relaxed(&c->state) == CARRIER_RUNNING)
         set_state_locked(c, CARRIER_BLOCKED);
     lock_release(&pool.places);
+    c->may_skip_wake = false;
     give_up_duties(c);
 }
 

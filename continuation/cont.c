@@ -31,10 +31,11 @@ NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
     words *t = to;
     const words *f = from;
 
-    for (uint32_t i = 0; i < bytes / 16; i++)
-        t[i] = f[i];
+    /* From the top down: the registers at the low end were stored last, and may still be on their way. */
     if (bytes % 16 != 0)
         memcpy((char *)to + bytes - 8, (const char *)from + bytes - 8, 8);
+    for (uint32_t i = bytes / 16; i-- > 0;)
+        t[i] = f[i];
 #endif
 }
 
@@ -77,6 +78,13 @@ void cont_thaw(struct cont *cont, struct stack *stack, struct chunk_cache *cache
     publish();
     cont->chunk = NULL;
     chunk_free(cache, chunk, bytes + sanitizer_shadow_bytes(bytes));
+}
+
+void cont_copy(const struct cont *cont, void *to, uint32_t bytes)
+{
+    const void *chunk = cont->chunk;
+
+    copy_frames(to, chunk != NULL ? chunk : cont->sp, bytes);
 }
 
 void cont_drop_chunk(struct cont *cont, struct chunk_cache *cache)

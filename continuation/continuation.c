@@ -47,7 +47,7 @@ int vthread_cont_run(vthread_cont_t *c, void **ret_value)
         c->parent = self->innermost;
     self->innermost = c->inner;
     sanitizer_in(&c->frame, c->inner->stack);
-    return switch_run(&c->frame, c->frame.cont_sp, NULL);
+    return switch_swap(&c->frame.runner_sp, c->frame.cont_sp, 0);
 }
 
 /* ---- yield ---- */
@@ -67,7 +67,7 @@ ALWAYS_INLINE int leave(struct nested_thread *self, struct vthread_cont *c, void
     *c->ret_value = value;
     set_state(c, NESTED_SUSPENDED);
     sanitizer_out(&c->frame, innermost->stack);
-    return switch_out(&c->frame, NULL);
+    return switch_swap(&c->frame.cont_sp, c->frame.runner_sp, 0);
 }
 
 static NOINLINE int yield_outward(const vthread_cont_scope_t *scope, void *value)
@@ -104,7 +104,7 @@ void nested_finish(void *value)
     *c->ret_value = c->value = value;
     set_state(c, NESTED_DONE);
     sanitizer_last_out(&c->frame, c->stack);
-    switch_out(&c->frame, (void *)(uintptr_t)ENODATA);
+    switch_swap(&c->frame.cont_sp, c->frame.runner_sp, ENODATA);
     panic("a continuation that had returned was run");
 }
 

@@ -88,30 +88,28 @@ switch_over:
     .cfi_endproc
     .size switch_over, . - switch_over
 
-/* int switch_run(struct switch_frame *frame, void *sp, void *value) */
-    .globl switch_run
-    .hidden switch_run
-    .type switch_run, %function
+/* int switch_swap(void **save, void *sp, intptr_t value) */
+    .globl switch_swap
+    .hidden switch_swap
+    .type switch_swap, %function
     .p2align 4
-switch_run:
+switch_swap:
     .cfi_startproc
     hint #34 /* bti c */
-    sub sp, sp, #192
-    .cfi_adjust_cfa_offset 192
-    adr x3, 1f
-    str x3, [sp, #16] /* where switch_out looks */
-    stp x19, x20, [sp, #32]
-    stp x21, x22, [sp, #48]
-    stp x23, x24, [sp, #64]
-    stp x25, x26, [sp, #80]
-    stp x27, x28, [sp, #96]
-    stp x29, x30, [sp, #112]
-    .cfi_rel_offset x29, 112
-    .cfi_rel_offset x30, 120
-    stp d8, d9, [sp, #128]
-    stp d10, d11, [sp, #144]
-    stp d12, d13, [sp, #160]
-    stp d14, d15, [sp, #176]
+    sub sp, sp, #160
+    .cfi_adjust_cfa_offset 160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    .cfi_rel_offset x29, 80
+    .cfi_rel_offset x30, 88
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
     mov x4, sp
     str x4, [x0]
     mov sp, x1
@@ -129,25 +127,8 @@ switch_run:
     add sp, sp, #160
     mov x16, x30
     br x16
-1:  hint #36 /* bti j */
-    ldp x19, x20, [sp, #32]
-    ldp x21, x22, [sp, #48]
-    ldp x23, x24, [sp, #64]
-    ldp x25, x26, [sp, #80]
-    ldp x27, x28, [sp, #96]
-    ldp x29, x30, [sp, #112]
-    ldp d8, d9, [sp, #128]
-    ldp d10, d11, [sp, #144]
-    ldp d12, d13, [sp, #160]
-    ldp d14, d15, [sp, #176]
-    add sp, sp, #192
-    .cfi_adjust_cfa_offset -192
-    .cfi_restore x29
-    .cfi_restore x30
-    mov x16, x30
-    br x16
     .cfi_endproc
-    .size switch_run, . - switch_run
+    .size switch_swap, . - switch_swap
 
 /* Entered by switch_in with x19 = fn, x20 = arg, x21 = finish, sp = top. */
     .globl switch_start

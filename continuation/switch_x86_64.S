@@ -77,12 +77,12 @@ switch_over:
     .cfi_endproc
     .size switch_over, . - switch_over
 
-/* int switch_run(struct switch_frame *frame, void *sp, void *value) */
-    .globl switch_run
-    .hidden switch_run
-    .type switch_run, @function
+/* int switch_swap(void **save, void *sp, intptr_t value) */
+    .globl switch_swap
+    .hidden switch_swap
+    .type switch_swap, @function
     .p2align 4
-switch_run:
+switch_swap:
     .cfi_startproc
     endbr64
     pushq %rbp
@@ -103,12 +103,9 @@ switch_run:
     pushq %r15
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset r15, 0
-    leaq 1f(%rip), %rcx
-    pushq %rcx
-    .cfi_adjust_cfa_offset 8
     movq %rsp, (%rdi)
     movq %rsi, %rsp
-    movq %rdx, %rax
+    movl %edx, %eax
     popq %r15
     popq %r14
     popq %r13
@@ -116,33 +113,9 @@ switch_run:
     popq %rbx
     popq %rbp
     popq %rcx
-    notrack jmpq *%rcx
-1:  endbr64
-    .cfi_adjust_cfa_offset -8
-    popq %r15
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore r15
-    popq %r14
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore r14
-    popq %r13
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore r13
-    popq %r12
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore r12
-    popq %rbx
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore rbx
-    popq %rbp
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore rbp
-    popq %rcx
-    .cfi_adjust_cfa_offset -8
-    .cfi_register rip, rcx
     notrack jmpq *%rcx
     .cfi_endproc
-    .size switch_run, . - switch_run
+    .size switch_swap, . - switch_swap
 
 /* Entered by switch_in with r12 = fn, r13 = arg, r15 = finish, rsp = top. */
     .globl switch_start

@@ -20,8 +20,6 @@ enum { STOP_MS = 3000, SPARE_DESCRIPTORS = 64 };
 
 /* ---- pages ---- */
 
-static struct http_server *server;
-
 static void front_page(struct http_exchange *x, void *user)
 {
     static const char page[] =
@@ -37,7 +35,7 @@ static void front_page(struct http_exchange *x, void *user)
     int n;
 
     (void)user;
-    http_server_stats(server, &stats);
+    http_server_stats(x->server, &stats);
     n = snprintf(text, sizeof text, page, (unsigned long long)vthread_id(vthread_self()),
                  (unsigned long long)stats.connections, demo_os_threads(), demo_number((double)stats.requests),
                  (double)demo_rss_bytes() / 1e6);
@@ -66,6 +64,8 @@ static const struct http_route routes[] = {
     {.path = "/echo", .handler = echo_page},
     {0},
 };
+
+static struct http_server *server;
 
 static bool start(int port, bool no_deadlines)
 {

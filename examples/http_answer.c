@@ -188,7 +188,7 @@ static void call_handler(struct connection *c, http_handler_t *handler)
     x->method = http_method_str((enum http_method)c->parser.method);
     x->body = c->in + c->begin + c->body;
     x->body_length = c->body_length;
-    handler(x, c->server->params.user);
+    handler(x, c->exchange.server->params.user);
     if (!c->answered)
         reply_status(c, HTTP_STATUS_INTERNAL_SERVER_ERROR);
 }
@@ -197,7 +197,7 @@ static const struct prepared *find_route(const struct connection *c)
 {
     const struct http_exchange *x = &c->exchange;
 
-    for (const struct prepared *p = c->server->prepared; p->route != NULL; p++)
+    for (const struct prepared *p = c->exchange.server->prepared; p->route != NULL; p++)
         if (p->path_length == x->path_length && memcmp(p->route->path, x->path, x->path_length) == 0)
             return p;
     return NULL;

@@ -56,7 +56,6 @@ struct http_server {
 
 struct connection {
     struct http_exchange exchange; /* first, so that a handler's pointer leads here */
-    struct http_server *server;
     int fd;
 
     bool failed; /* the client is gone, or memory */
@@ -103,7 +102,7 @@ static inline int64_t http_deadline(int64_t ms)
 /* For the client to take an answer, or to send the next request. */
 static inline int64_t connection_idle_deadline(const struct connection *c)
 {
-    return http_deadline(c->server->params.idle_ms);
+    return http_deadline(c->exchange.server->params.idle_ms);
 }
 
 /* ---- http_server.c ---- */

@@ -46,7 +46,7 @@ static int check_head(const struct connection *c)
         return HTTP_STATUS_HTTP_VERSION_NOT_SUPPORTED;
     if (p->http_minor >= 1 && connection_find_field(c, "Host", 4) == NULL)
         return HTTP_STATUS_BAD_REQUEST;
-    if (has_length && p->content_length > c->server->params.body_bytes_max)
+    if (has_length && p->content_length > c->exchange.server->params.body_bytes_max)
         return HTTP_STATUS_PAYLOAD_TOO_LARGE;
     if (p->method == HTTP_CONNECT)
         return HTTP_STATUS_METHOD_NOT_ALLOWED;
@@ -74,7 +74,7 @@ static int on_body(http_parser *parser, const char *at, size_t length)
     struct connection *c = parser->data;
     char *base = c->in + c->begin;
 
-    if (c->body_length + length > c->server->params.body_bytes_max) {
+    if (c->body_length + length > c->exchange.server->params.body_bytes_max) {
         c->refusal = HTTP_STATUS_PAYLOAD_TOO_LARGE;
         return -1;
     }
@@ -93,7 +93,8 @@ static int on_message_complete(http_parser *parser)
     struct connection *c = parser->data;
 
     c->complete = true;
-    c->keep_alive = http_should_keep_alive(parser) && !atomic_load_explicit(&c->server->stopping, memory_order_relaxed);
+    c->keep_alive =
+        http_should_keep_alive(parser) && !atomic_load_explicit(&c->exchange.server->stopping, memory_order_relaxed);
     http_parser_pause(parser, 1);
     return 0;
 }
@@ -110,7 +111,7 @@ static const http_parser_settings settings = {
 /* Room for more input, everything received so far having been parsed.  False: that is enough. */
 static bool make_room(struct connection *c)
 {
-    const struct http_params *params = &c->server->params;
+    const struct http_params *params = &c->exchange.server->params;
     bool was_full = c->received == c->in_capacity;
     size_t wanted = c->in_capacity;
 
@@ -148,7 +149,7 @@ static bool receive(struct connection *c)
     if (c->failed || !make_room(c))
         return false;
     if (begun && c->deadline_ns == 0)
-        c->deadline_ns = http_deadline(c->server->params.request_ms);
+        c->deadline_ns = http_deadline(c->exchange.server->params.request_ms);
     if (begun)
         deadline_ns = c->deadline_ns;
     n = vthread_read_until(c->fd, c->in + c->received, c->in_capacity - c->received, deadline_ns);

@@ -87,7 +87,7 @@ static void leave(struct http_server *server, struct connection *c)
 static void *serve(void *arg)
 {
     struct connection *c = arg;
-    struct http_server *server = c->server;
+    struct http_server *server = c->exchange.server;
 
     pthread_mutex_lock(&server->lock);
     c->thread = vthread_self();
@@ -110,7 +110,7 @@ static struct connection *connection_new(struct http_server *server, int fd)
         vthread_close(fd);
         return NULL;
     }
-    c->server = server;
+    c->exchange.server = server;
     c->fd = fd;
     c->keep_alive = true;
     http_parser_init(&c->parser, HTTP_REQUEST);

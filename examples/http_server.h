@@ -33,6 +33,7 @@ struct http_server;
 
 /* A request and its answer: valid until the handler returns. */
 struct http_exchange {
+    struct http_server *server;
     const char *method; /* "GET" */
     const char *path;   /* as sent, without the query; not zero-terminated */
     size_t path_length;

@@ -173,6 +173,13 @@ static int unwind(struct image *image, void **pcs, int n)
     return count;
 }
 
+/* Frames as they are, with what a sanitizer has put between the variables. */
+NO_SANITIZE static void copy_words(char *to, const char *from, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes / sizeof(uint64_t); i++)
+        ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
+}
+
 /* Copy the frames of t, which the caller has found parked. */
 static int copy_frames_of(struct thread *t, struct stack *s, struct image *image)
 {
@@ -184,7 +191,7 @@ static int copy_frames_of(struct thread *t, struct stack *s, struct image *image
     image->copy = memory_alloc(bytes);
     if (image->copy == NULL)
         return -ENOMEM;
-    memcpy(image->copy, from, bytes);
+    copy_words(image->copy, from, bytes);
     image->low = (unw_word_t)(uintptr_t)t->cont.sp;
     image->high = image->low + bytes;
     return 0;

@@ -120,7 +120,7 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }
-    cold->value = value;
+    __atomic_store_n(&cold->value, value, __ATOMIC_RELAXED); /* for_each_alive looks at the place */
     if (self->flags & THREAD_PLATFORM)
         pthread_exit(NULL); /* the key's destructor does the rest */
     nested_exit(self);

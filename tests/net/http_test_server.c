@@ -21,7 +21,6 @@ enum {
     SHUTDOWN_MS = 20000,
 };
 
-static struct http_server *server;
 static char *big;
 
 static void echo(struct http_exchange *x, void *user)
@@ -73,7 +72,7 @@ static void stats(struct http_exchange *x, void *user)
     int n;
 
     (void)user;
-    http_server_stats(server, &http);
+    http_server_stats(x->server, &http);
     vthread_runtime_stats(&runtime);
     n = snprintf(text, sizeof text, "%llu %llu %llu %llu", (unsigned long long)http.connections,
                  (unsigned long long)http.accepted, (unsigned long long)http.requests,
@@ -95,6 +94,7 @@ static const struct http_route routes[] = {
 int main(int argc, char **argv)
 {
     struct http_params params = {.address = "127.0.0.1:0", .routes = routes};
+    struct http_server *server;
     char byte;
     int error;
 

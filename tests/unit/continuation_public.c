@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <vthread/continuation.h>
@@ -281,7 +282,7 @@ Test(public, suspended_ones_may_be_dropped)
 
 Test(public, thousands_at_once)
 {
-    enum { N = 3000 };
+    enum { N = 1000 }; /* valgrind looks for a stack among them at every switch */
     static vthread_cont_t *all[N];
     void *value;
 
@@ -407,8 +408,10 @@ Test(public, stopping_while_others_make_them)
         cr_assert_eq(pthread_create(&threads[i], NULL, make_until_enough, NULL), 0);
     while (atomic_load_relaxed(&busy) < 3)
         cpu_pause();
-    for (int i = 0; i < 100000 && stopped < 50; i++)
+    while (stopped < 20) {
         stopped += continuation_stop();
+        sched_yield();
+    }
     atomic_store_relaxed(&enough, true);
     for (int i = 0; i < 3; i++) {
         void *made;
@@ -417,7 +420,6 @@ Test(public, stopping_while_others_make_them)
         cr_assert_gt((intptr_t)made, 0);
     }
     cr_assert(continuation_stop());
-    cr_assert(stopped > 0 || SANITIZED);
 }
 
 static bool refuse_commit(enum fault_site site)

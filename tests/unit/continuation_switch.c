@@ -53,17 +53,25 @@ Test(switch, passes_values_both_ways)
     cr_assert_eq((intptr_t)in(sp, 22), 99);
 }
 
-Test(switch, run_does_the_same)
+static void *swap_three_times(void *arg)
 {
-    void *sp = prepare(three_times, (void *)99);
-
     for (intptr_t i = 0; i < 3; i++) {
-        sanitizer_in(&frame, stack);
-        cr_assert_eq(switch_run(&frame, sp, (void *)(19 + i)), 10 + i);
-        sp = frame.cont_sp;
+        sanitizer_out(&frame, stack);
+        cr_assert_eq(switch_swap(&frame.cont_sp, frame.runner_sp, 10 + i), 20 + i);
     }
-    sanitizer_in(&frame, stack);
-    cr_assert_eq(switch_run(&frame, sp, (void *)22), 99);
+    sanitizer_last_out(&frame, stack);
+    switch_swap(&frame.cont_sp, frame.runner_sp, (intptr_t)arg);
+    return NULL;
+}
+
+Test(switch, swap_does_the_same)
+{
+    frame.cont_sp = prepare(swap_three_times, (void *)99);
+    for (intptr_t i = 0; i < 4; i++) {
+        sanitizer_in(&frame, stack);
+        cr_assert_eq(switch_swap(&frame.runner_sp, frame.cont_sp, 19 + i), i < 3 ? 10 + i : 99);
+        cr_assert(stack_contains(stack, frame.cont_sp));
+    }
 }
 
 /* More live values, of every kind, than there are registers a call preserves. */
@@ -86,6 +94,12 @@ static NOINLINE int survives(int seed, intptr_t (*pass)(intptr_t))
     return ok;
 }
 
+static intptr_t swap_out(intptr_t value)
+{
+    sanitizer_out(&frame, stack);
+    return switch_swap(&frame.cont_sp, frame.runner_sp, value);
+}
+
 static void *body_survives(void *arg)
 {
     for (;;)
@@ -93,31 +107,39 @@ static void *body_survives(void *arg)
     return arg;
 }
 
-static void *inner_sp;
-
-static intptr_t in_by_switch_in(intptr_t value)
+static void *body_survives_swaps(void *arg)
 {
-    intptr_t got = (intptr_t)in(inner_sp, value);
-
-    inner_sp = frame.cont_sp;
-    return got;
+    for (;;)
+        swap_out(survives(1000, swap_out) ? 1 : -1);
+    return arg;
 }
 
-static intptr_t in_by_switch_run(intptr_t value)
+static intptr_t in_and_out(intptr_t value)
+{
+    return (intptr_t)in(frame.cont_sp, value);
+}
+
+static intptr_t swap_in_and_out(intptr_t value)
 {
     sanitizer_in(&frame, stack);
-    value = switch_run(&frame, inner_sp, (void *)value);
-    inner_sp = frame.cont_sp;
-    return value;
+    return switch_swap(&frame.runner_sp, frame.cont_sp, value);
 }
 
 Test(switch, preserves_what_a_call_preserves)
 {
-    inner_sp = prepare(body_survives, NULL);
+    frame.cont_sp = prepare(body_survives, NULL);
     for (int i = 0; i < 10; i++) {
-        cr_assert(survives(i, in_by_switch_in));
-        cr_assert(survives(i, in_by_switch_run));
-        cr_assert_neq(in_by_switch_in(0), -1);
+        cr_assert(survives(i, in_and_out));
+        cr_assert_neq(in_and_out(0), -1);
+    }
+}
+
+Test(switch, swap_preserves_it_too)
+{
+    frame.cont_sp = prepare(body_survives_swaps, NULL);
+    for (int i = 0; i < 10; i++) {
+        cr_assert(survives(i, swap_in_and_out));
+        cr_assert_neq(swap_in_and_out(0), -1);
     }
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 
-TestSuite(context, .timeout = 60);
+TestSuite(context, .fini = help_fini, .timeout = 60);
 
 /* The address of errno must not be remembered across a wait, so it is read out of line. */
 NOINLINE static void set_errno(int value)

@@ -109,6 +109,14 @@ static inline void help_shutdown(void)
     cr_assert_eq(error, 0, "shutdown: %s", strerror(error));
 }
 
+/* After each test: whatever it left behind ends, and the leak checker finds nothing. */
+static inline void help_fini(void)
+{
+    vthread_set_misuse_handler(NULL, NULL);
+    vthread_set_failure_handler(NULL, NULL);
+    help_shutdown();
+}
+
 /* The OS thread this runs on.  Not pthread_self: compilers remember what that returned before a switch. */
 static inline pid_t help_os_thread(void)
 {

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 
-TestSuite(identity, .timeout = 60);
+TestSuite(identity, .fini = help_fini, .timeout = 60);
 
 static void *check_self(void *arg)
 {

@@ -2,7 +2,7 @@
 /* Creating, starting, joining, detaching, references, ends. */
 #include "vthread_help.h"
 
-TestSuite(life, .timeout = 60);
+TestSuite(life, .fini = help_fini, .timeout = 60);
 
 Test(life, join_gives_the_value)
 {

@@ -2,7 +2,7 @@
 /* Park, unpark, sleep, yield, interrupt, time. */
 #include "vthread_help.h"
 
-TestSuite(park, .timeout = 60);
+TestSuite(park, .fini = help_fini, .timeout = 60);
 
 static void *permit_before_park(void *arg)
 {

@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-TestSuite(pin, .timeout = 60);
+TestSuite(pin, .fini = help_fini, .timeout = 60);
 
 static struct help_messages messages;
 

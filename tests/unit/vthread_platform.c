@@ -2,7 +2,7 @@
 /* Platform threads: foreign ones, and those of kind PLATFORM. */
 #include "vthread_help.h"
 
-TestSuite(platform, .timeout = 60);
+TestSuite(platform, .fini = help_fini, .timeout = 60);
 
 static const vthread_attr_t platform = {.kind = VTHREAD_KIND_PLATFORM};
 

@@ -2,7 +2,7 @@
 /* A virtual thread's stack is private: refusals, strict mode, overflow, memory given back. */
 #include "vthread_help.h"
 
-TestSuite(privacy, .timeout = 60);
+TestSuite(privacy, .fini = help_fini, .timeout = 60);
 
 static struct help_messages messages;
 

@@ -4,7 +4,7 @@
 
 #include <vthread/version.h>
 
-TestSuite(runtime, .timeout = 60);
+TestSuite(runtime, .fini = help_fini, .timeout = 60);
 
 static struct help_messages messages;
 
