@@ -52,7 +52,7 @@ void carrier_push_wake(struct carrier *c)
      * tasks while all have been short.  The monitor looks after the cases where that
      * was wrong, within a tick or two.
      */
-    if (((c->may_skip_wake && c->pushes == 1 && waiting <= 1) ||
+    if (((atomic_load_relaxed(&c->may_skip_wake) && c->pushes == 1 && waiting <= 1) ||
          (waiting < WORTH_A_WAKE && atomic_load_relaxed(&c->short_tasks))) &&
         atomic_load_relaxed(&c->state) == CARRIER_RUNNING) {
         atomic_store_relaxed(&c->wake_skipped, true);
@@ -450,7 +450,7 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
 {
     struct task *task = NULL;
 
-    c->may_skip_wake = false; /* said of the task before */
+    atomic_store_relaxed(&c->may_skip_wake, false); /* said of the task before */
     if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
         carrier_unblock(c);
     if (look) {

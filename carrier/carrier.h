@@ -49,7 +49,7 @@ struct carrier {
     uint32_t index;
     uint32_t random;
     uint32_t pushes;       /* tasks made runnable since the present one was begun */
-    bool may_skip_wake;    /* predictor of the present task: it parks right after one push */
+    ATOMIC(bool) may_skip_wake; /* predictor of the present task: it parks right after one push; the monitor clears it */
     int64_t last_poll_ns;
 
     /* Written by the carrier, read by the monitor; hints. */

@@ -137,7 +137,7 @@ void carrier_block(struct carrier *c)
     if (atomic_load_relaxed(&c->state) == CARRIER_RUNNING)
         set_state_locked(c, CARRIER_BLOCKED);
     lock_release(&pool.places);
-    c->may_skip_wake = false;
+    atomic_store_relaxed(&c->may_skip_wake, false);
     give_up_duties(c);
 }
 

@@ -35,10 +35,6 @@ struct chunk_cache {
 };
 
 /* Nothing has to be begun; fini gives all memory back, and what was allocated is gone. */
-static inline bool chunk_init(void)
-{
-    return true;
-}
 void chunk_fini(void);
 void chunk_cache_flush(struct chunk_cache *cache);
 

@@ -80,13 +80,6 @@ void cont_thaw(struct cont *cont, struct stack *stack, struct chunk_cache *cache
     chunk_free(cache, chunk, bytes + sanitizer_shadow_bytes(bytes));
 }
 
-void cont_copy(const struct cont *cont, void *to, uint32_t bytes)
-{
-    const void *chunk = cont->chunk;
-
-    copy_frames(to, chunk != NULL ? chunk : cont->sp, bytes);
-}
-
 void cont_drop_chunk(struct cont *cont, struct chunk_cache *cache)
 {
     sanitizer_side_fini((struct sanitizer_side *)(void *)((char *)cont->chunk + cont->bytes - SANITIZER_TOP_BYTES));

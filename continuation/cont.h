@@ -96,9 +96,6 @@ static inline uint32_t cont_frame_bytes(const struct cont *cont)
     return (uint32_t)(cont_base(stack_at(cont->stack)) - (char *)cont->sp);
 }
 
-/* Copy the cont_frame_bytes() of a suspended one, wherever they are; it need not stay suspended meanwhile. */
-void cont_copy(const struct cont *cont, void *to, uint32_t bytes);
-
 /* Copy the frames of a resident to a chunk.  False when out of memory: nothing changed. */
 NODISCARD bool cont_freeze(struct cont *cont, struct stack *stack, struct chunk_cache *cache);
 

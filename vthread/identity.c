@@ -41,12 +41,18 @@ static struct thread *known(vthread_t thread, uint64_t *ret_word)
     return word_generation(*ret_word) == generation ? t : NULL;
 }
 
+/* One bit of this byte is set for life; its owner changes others at any time. */
+NO_SANITIZE NOINLINE static bool is_platform(const struct thread *t)
+{
+    return (*(const volatile uint8_t *)&t->flags & THREAD_PLATFORM) != 0;
+}
+
 bool vthread_is_virtual(vthread_t thread)
 {
     uint64_t w;
     struct thread *t = known(thread, &w);
 
-    return t != NULL && !(t->flags & THREAD_PLATFORM);
+    return t != NULL && !is_platform(t);
 }
 
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size)

@@ -42,13 +42,20 @@ static void free_record(struct thread *t, struct record_cache *cache)
         record_free(cache, t);
 }
 
-/* Under the lock, of a COUNTED thread: has the last of the events happened that free it? */
+/*
+ * Under the lock, of a COUNTED thread: has the last of the events happened that
+ * free it?  Then COUNTED goes, so that vthread_ref sees by the word alone that
+ * there is nothing left to hold.
+ */
 static bool is_over_locked(struct thread *t)
 {
     struct thread_cold *cold = thread_cold(t);
     uint64_t w = atomic_load_acquire(&t->word);
+    bool over = cold->ended && (w & WORD_CONSUMED) && cold->references == 0;
 
-    return cold->ended && (w & WORD_CONSUMED) && cold->references == 0;
+    if (over)
+        word_clear(&t->word, WORD_COUNTED);
+    return over;
 }
 
 /* Hand the value to everybody who waits.  Under the lock. */
@@ -64,7 +71,7 @@ static void grant_joiners_locked(struct thread *t)
         struct thread *joiner = &thread_table[index];
 
         index = thread_cold(joiner)->next_joiner;
-        atomic_store_relaxed(&joiner->slot, cold->value);
+        atomic_store_relaxed(&joiner->slot, atomic_load_relaxed(&cold->value));
         thread_cold(joiner)->join_state = JOIN_GRANTED;
         /* The joiner takes the lock before it goes on, so it is still there. */
         thread_wake(joiner, thread_cold(joiner)->join_sequence, 0, NULL);
@@ -90,7 +97,7 @@ void thread_ended(struct thread *t, struct record_cache *cache)
     thread_cold(t)->ended = 1;
     /* Without CONSUMED the next joiner may free it from here on (if it is not COUNTED): no further look. */
     w = word_clear(&t->word, WORD_JOINERS);
-    frees = (w & WORD_CONSUMED) && (!(w & WORD_COUNTED) || thread_cold(t)->references == 0);
+    frees = w & WORD_COUNTED ? is_over_locked(t) : (w & WORD_CONSUMED) != 0;
     lock_release(lock);
     if (frees)
         free_record(t, cache);
@@ -120,7 +127,7 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }
-    __atomic_store_n(&cold->value, value, __ATOMIC_RELAXED); /* for_each_alive looks at the place */
+    atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
     if (self->flags & THREAD_PLATFORM)
         pthread_exit(NULL); /* the key's destructor does the rest */
     nested_exit(self);
@@ -168,10 +175,10 @@ static int consume(struct thread *t, uint32_t generation, void **ret_value)
         else
             error = ESRCH;
         if (error == 0 && ret_value != NULL)
-            *ret_value = thread_cold(t)->value;
+            *ret_value = atomic_load_relaxed(&thread_cold(t)->value);
         lock_release(lock_of(t));
     } else if (ret_value != NULL) {
-        *ret_value = thread_cold(t)->value;
+        *ret_value = atomic_load_relaxed(&thread_cold(t)->value);
     }
     if (error == 0 && frees)
         free_record(t, NULL);
@@ -288,11 +295,10 @@ static void discard(struct thread *t)
     bool frees;
 
     lock_acquire(lock_of(t));
-    thread_cold(t)->value = NULL;
+    atomic_store_relaxed(&thread_cold(t)->value, NULL);
     grant_joiners_locked(t); /* there may be some if a start failed */
     thread_cold(t)->ended = 1;
-    word_clear(&t->word, WORD_JOINERS);
-    frees = thread_cold(t)->references == 0;
+    frees = !(word_clear(&t->word, WORD_JOINERS) & WORD_COUNTED) || is_over_locked(t);
     lock_release(lock_of(t));
     if (frees)
         free_record(t, NULL);
@@ -336,9 +342,9 @@ int vthread_ref(vthread_t thread)
     lock_acquire(lock_of(t));
     w = atomic_load_acquire(&t->word);
     do {
-        bool gone = w & WORD_COUNTED ? is_over_locked(t) : word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED);
-
-        if (word_generation(w) != generation || gone)
+        if (word_generation(w) != generation) /* somebody else's: not ours to look at */
+            error = ESRCH;
+        else if (word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED) && !(w & WORD_COUNTED))
             error = ESRCH;
         else if (thread_cold(t)->references == UINT16_MAX)
             error = EAGAIN;

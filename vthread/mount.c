@@ -274,7 +274,7 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
             return;
         p->current = t;
         p->stack = s;
-        c->may_skip_wake = t->predictor >= 2;
+        atomic_store_relaxed(&c->may_skip_wake, t->predictor >= 2);
         t->carrier = (uint16_t)c->index;
         atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
         if (UNLIKELY(t->flags & THREAD_HAS_ERRNO)) {

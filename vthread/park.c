@@ -380,7 +380,7 @@ static inline bool hand_over(struct processor *p, struct thread *self)
     atomic_store_relaxed(&self->phase, VTHREAD_YIELDED);
     p->current = next;
     p->stack = s;
-    c->may_skip_wake = next->predictor >= 2;
+    atomic_store_relaxed(&c->may_skip_wake, next->predictor >= 2);
     next->carrier = (uint16_t)c->index;
     atomic_store_relaxed(&next->phase, VTHREAD_RUNNING);
     switch_over(&self->cont.sp, next->cont.sp, &c->ring.owner_inside.value, (void *)(uintptr_t)next->reason);

@@ -357,8 +357,8 @@ static void for_each_alive(void (*fn)(struct thread *t, void *user), void *user)
         struct thread *t = &thread_table[i];
         enum word_state state = word_state(atomic_load_acquire(&t->word));
 
-        if ((state == WORD_ACTIVE || state == WORD_PARKED) &&
-            __atomic_load_n(&thread_cold(t)->fn, __ATOMIC_RELAXED) != NULL)
+        /* value shares its place with fn, and is NULL for threads that the library did not make. */
+        if ((state == WORD_ACTIVE || state == WORD_PARKED) && atomic_load_relaxed(&thread_cold(t)->value) != NULL)
             fn(t, user);
     }
 }

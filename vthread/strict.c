@@ -102,6 +102,7 @@ static void write_line(struct line *l)
 
 static void report_overflow(struct stack *s, struct thread *self)
 {
+    const struct vthread_cont *inside = nested_self()->innermost;
     struct line l = {.length = 0};
 
     add(&l, "vthread: stack overflow in thread ");
@@ -109,6 +110,10 @@ static void report_overflow(struct stack *s, struct thread *self)
         add_name(&l, self);
     else
         add(&l, "(unknown)");
+    if (inside != NULL && inside->stack == s) {
+        add(&l, ", in a continuation of scope ");
+        add(&l, inside->scope->name != NULL ? inside->scope->name : "(no name)");
+    }
     add(&l, ": its stack has ");
     add_number(&l, (uint64_t)(s->top - s->limit), 10);
     add(&l, " bytes; use less, or more with VTHREAD_STACK_BYTES, vthread_runtime_configure or "

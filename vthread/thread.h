@@ -70,7 +70,7 @@ struct thread_extra;
 struct thread_cold {
     union {
         void *(*fn)(void *arg); /* until the end */
-        void *value;            /* after it */
+        ATOMIC(void *) value;   /* after it; a shutdown looks whether there is a fn */
     };
     ATOMIC(struct thread_extra *) extra; /* NULL for most; whoever needs it first installs it */
     uint32_t joiners;           /* index of the first, under the join lock */

@@ -43,7 +43,7 @@ def main(library, root, net, *options):
     errors += [f"{name}: exported, but no public header declares it" for name in sorted(found - headers.keys())]
 
     if "--update" in options:
-        rows = [name + (" net" if headers.get(name) == "net.h" else "") for name in sorted(found)]
+        rows = [name + (" net" if headers.get(name) in ("net.h", "os.h") else "") for name in sorted(found)]
         path.write_text(HEADER + "".join(row + "\n" for row in rows))
     rows = [line.split() for line in path.read_text().splitlines() if line and not line.startswith("#")]
     listed = {row[0] for row in rows if net == "--net" or row[1:] != ["net"]}

@@ -22,7 +22,7 @@ static void free_and_spoil(struct record_cache *cache, struct thread *t)
     times_freed++;
     MODEL_ASSERT(word_generation(w) == 1 && word_state(w) == WORD_TERMINATED);
     real_record_free(cache, t);
-    thread_cold(t)->value = NULL;
+    atomic_store_relaxed(&thread_cold(t)->value, NULL);
 }
 #define record_free free_and_spoil
 
@@ -66,7 +66,7 @@ static void ends(void)
     struct thread *t = &table[TARGET];
 
     value = 7;
-    thread_cold(t)->value = &value;
+    atomic_store_relaxed(&thread_cold(t)->value, &value);
     thread_ended(t, record_cache_self());
 }
 

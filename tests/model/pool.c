@@ -80,9 +80,9 @@ static void pushes_and_meets(struct carrier *c, struct work *work)
 /* The predictor says that this task parks after one push; it does not. */
 static void skips_the_wake(struct carrier *c, struct work *work)
 {
-    c->may_skip_wake = true;
+    atomic_store_relaxed(&c->may_skip_wake, true);
     pushes_and_meets(c, work);
-    c->may_skip_wake = false;
+    atomic_store_relaxed(&c->may_skip_wake, false);
 }
 
 /* Blocks until the other task has run: another carrier must take this one's place. */
@@ -135,10 +135,10 @@ static void sets_timer_and_blocks(struct carrier *c, struct work *work)
 /* Two are pushed: the second one is worth a wake. */
 static void pushes_two_and_meets(struct carrier *c, struct work *work)
 {
-    c->may_skip_wake = true;
+    atomic_store_relaxed(&c->may_skip_wake, true);
     carrier_push(c, &works[2].task);
     pushes_and_meets(c, work);
-    c->may_skip_wake = false;
+    atomic_store_relaxed(&c->may_skip_wake, false);
 }
 
 /*

@@ -28,14 +28,14 @@ static void *end_somehow(void *arg)
     switch (peer.ending) {
     case RST:
         setsockopt(peer.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-        /* fall through */
+        __attribute__((fallthrough));
     case FIN:
         CHECK_EQ(vthread_close(peer.fd), 0);
         break;
     case URGENT:
         CHECK_EQ(send(peer.fd, "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
         CHECK_EQ(vthread_write_all(peer.fd, "more", 4), 4);
-        /* fall through */
+        __attribute__((fallthrough));
     default:
         CHECK_EQ(vthread_shutdown(peer.fd, SHUT_WR), 0);
         break;

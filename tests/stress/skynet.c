@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     struct node root = {0, 1};
     vthread_t t;
 
-    while (root.leaves * 10 <= (uint64_t)s.count)
+    while (root.leaves * 10 <= (uint64_t)stress_threads(s.count))
         root.leaves *= 10;
     MUST(vthread_create_copy(&t, NULL, grow, &root, sizeof root));
     return stress_end("sum", (uintptr_t)stress_join(t), root.leaves * (root.leaves - 1) / 2);

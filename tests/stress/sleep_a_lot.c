@@ -32,17 +32,18 @@ static void *sleep_and_wake(void *arg)
 int main(int argc, char **argv)
 {
     struct stress s = stress_begin(argc, argv, 30000);
-    struct sleeper *sleepers = calloc((size_t)s.count, sizeof *sleepers);
+    long count = stress_threads(s.count);
+    struct sleeper *sleepers = calloc((size_t)count, sizeof *sleepers);
     uint64_t slept = 0;
 
-    for (long i = 0; i < s.count; i++) {
+    for (long i = 0; i < count; i++) {
         sleepers[i].random = s.seed + (uint64_t)i;
         sleepers[i].thread = stress_start(sleep_and_wake, &sleepers[i]);
     }
-    for (long i = 0; i < s.count; i++) {
+    for (long i = 0; i < count; i++) {
         stress_join(sleepers[i].thread);
         slept += sleepers[i].slept - sleepers[i].early;
     }
     free(sleepers);
-    return stress_end("sleeps", slept, (uint64_t)s.count * TURNS);
+    return stress_end("sleeps", slept, (uint64_t)count * TURNS);
 }

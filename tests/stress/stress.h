@@ -41,6 +41,23 @@ struct stress {
 #define STRESS_SANITIZED 0
 #endif
 
+/* Threads alive at a time; ThreadSanitizer knows 8,128 at most. */
+#if defined(__SANITIZE_THREAD__)
+#define STRESS_THREADS_MAX 2000
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STRESS_THREADS_MAX 2000
+#endif
+#endif
+#ifndef STRESS_THREADS_MAX
+#define STRESS_THREADS_MAX 100000000
+#endif
+
+static inline long stress_threads(long wanted)
+{
+    return wanted < STRESS_THREADS_MAX ? wanted : STRESS_THREADS_MAX;
+}
+
 static inline bool stress_strict(void)
 {
     const char *strict = getenv("VTHREAD_STRICT");

@@ -163,7 +163,8 @@ static void insert_timers(struct carrier *c, struct job *job)
 
     (void)job;
     for (uint32_t i = 0; i < 1000; i++)
-        cr_assert(timer_insert(&c->timers, now_ns + (i * 7919) % 20000000, i, i % 10 == 0 ? 1 + i * 3 : i * 3));
+        if (!timer_insert(&c->timers, now_ns + (i * 7919) % 20000000, i, i % 10 == 0 ? 1 + i * 3 : i * 3))
+            abort();
 }
 
 Test(pool, fires_timers)
@@ -172,7 +173,7 @@ Test(pool, fires_timers)
 
     start(2);
     pool_inject(&inserter.task);
-    wait_until_done(901); /* every tenth fired too late to matter */
+    wait_until_done(901); /* every tenth is of a wait that is over */
     for (uint32_t i = 0; i < 1000; i++)
         cr_assert_eq(atomic_load_relaxed(&timed_jobs[i].runs), i % 10 == 0 ? 0 : 1);
     stop();
@@ -229,6 +230,8 @@ Test(pool, the_monitor_rescues_work_from_a_hog)
         usleep(100);
     pool_inject(&releasing.task);
     wait_until_done(2);
+    for (int i = 0; i < 40000 && atomic_load_acquire(&hogs) == 0; i++) /* told last */
+        usleep(500);
     cr_assert_geq(atomic_load_relaxed(&hogs), 1);
     stop();
 }
@@ -247,22 +250,24 @@ Test(pool, more_and_fewer_carriers_under_load)
     stop();
 }
 
-static int fail_after;
+static ATOMIC(uint32_t) asked;
+static uint32_t fail_after;
 
 static bool fail_later(enum fault_site site)
 {
-    return (site == FAULT_THREAD || site == FAULT_ALLOC) && fail_after-- <= 0;
+    return (site == FAULT_THREAD || site == FAULT_ALLOC) && atomic_fetch_add_relaxed(&asked, 1) >= fail_after;
 }
 
 Test(pool, a_failing_start_leaves_nothing_behind)
 {
     struct pool_params params = {.parallelism = 2, .max_pool_size = 64, .min_runnable = 1, .hooks = &hooks};
     int error = EAGAIN;
-    int n;
+    uint32_t n;
 
     timer_positions = calloc(1000, sizeof *timer_positions);
     for (n = 0; n < 100 && error != 0; n++) {
         fail_after = n;
+        atomic_store_relaxed(&asked, 0);
         fault_set_hook(fail_later);
         error = pool_start(&params);
         fault_set_hook(NULL);

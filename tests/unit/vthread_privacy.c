@@ -133,19 +133,19 @@ static void *write_through(void *arg)
 {
     for (int i = 0; i < 100; i++) {
         vthread_yield();
-        ++*(volatile int *)arg;
+        atomic_fetch_add((atomic_int *)arg, 1);
     }
     return NULL;
 }
 
 static void *watch_own_local(void *arg)
 {
-    volatile int local = 0;
+    atomic_int local = 0;
     vthread_t t = NULL;
 
     (void)arg;
-    CHECK(vthread_create(&t, NULL, write_through, (void *)(uintptr_t)&local) == 0);
-    while (local < 100)
+    CHECK(vthread_create(&t, NULL, write_through, &local) == 0);
+    while (atomic_load(&local) < 100)
         vthread_yield();
     CHECK(vthread_join(t, NULL) == 0);
     return NULL;
