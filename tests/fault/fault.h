@@ -35,8 +35,8 @@ enum {
 
 static struct {
     atomic_uint sites;
-    atomic_int at;      /* number of the request that fails */
-    atomic_int length;  /* and how many after it */
+    atomic_int at;     /* number of the request that fails */
+    atomic_int length; /* and how many after it */
     atomic_int seen;
     atomic_int failed;
 } fault;

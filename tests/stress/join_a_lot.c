@@ -9,8 +9,8 @@ enum { OLD = 64, JOINERS_MAX = 4 };
 
 struct round {
     vthread_t target;
-    void *value;        /* that the target returns; NULL: nobody may get one */
-    bool may_give_up;   /* joins end by deadlines as well */
+    void *value;      /* that the target returns; NULL: nobody may get one */
+    bool may_give_up; /* joins end by deadlines as well */
     _Atomic uint32_t joined;
     _Atomic uint32_t wrong;
     uint64_t random;

@@ -72,8 +72,7 @@ static const struct carrier_hooks hooks = {
 
 static void start(uint32_t parallelism)
 {
-    struct pool_params params = {
-        .parallelism = parallelism, .max_pool_size = 64, .min_runnable = 1, .hooks = &hooks};
+    struct pool_params params = {.parallelism = parallelism, .max_pool_size = 64, .min_runnable = 1, .hooks = &hooks};
 
     timer_positions = calloc(1000, sizeof *timer_positions);
     cr_assert_eq(pool_start(&params), 0);
@@ -198,8 +197,10 @@ static void release(struct carrier *c, struct job *job)
 
 Test(pool, spares_take_the_place_of_blocked_carriers)
 {
-    struct job blocking[5] = {{.body = block_until_released}, {.body = block_until_released},
-                              {.body = block_until_released}, {.body = block_until_released},
+    struct job blocking[5] = {{.body = block_until_released},
+                              {.body = block_until_released},
+                              {.body = block_until_released},
+                              {.body = block_until_released},
                               {.body = block_until_released}};
     struct job releasing = {.body = release};
 

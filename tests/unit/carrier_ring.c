@@ -224,7 +224,6 @@ Test(ring, each_task_comes_out_once)
     for (int i = 0; i < 3; i++)
         pthread_join(thieves[i], NULL);
     for (int i = 0; i < MANY; i++)
-        cr_assert_eq(atomic_load_relaxed(&seen[i]), 1, "task %d came out %u times", i,
-                     atomic_load_relaxed(&seen[i]));
+        cr_assert_eq(atomic_load_relaxed(&seen[i]), 1, "task %d came out %u times", i, atomic_load_relaxed(&seen[i]));
     ring_fini(&ring);
 }

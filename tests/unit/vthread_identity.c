@@ -185,9 +185,9 @@ Test(identity, setname)
 
 Test(identity, every_state_has_its_name)
 {
-    const char *names[] = {"NEW",    "STARTED",       "RUNNING",      "PARKING",      "PARKED",   "PINNED",
-                           "TIMED_PARKING", "TIMED_PARKED", "TIMED_PINNED", "UNPARKED", "YIELDING", "YIELDED",
-                           "TERMINATED"};
+    const char *names[] = {"NEW",      "STARTED",       "RUNNING",      "PARKING",      "PARKED",
+                           "PINNED",   "TIMED_PARKING", "TIMED_PARKED", "TIMED_PINNED", "UNPARKED",
+                           "YIELDING", "YIELDED",       "TERMINATED"};
 
     cr_assert_eq(sizeof names / sizeof names[0], VTHREAD_TERMINATED + 1);
     for (int i = 0; i <= VTHREAD_TERMINATED; i++)

@@ -47,10 +47,8 @@ Test(platform, exit)
 Test(platform, names_and_stack_size)
 {
     uint64_t counter = 7;
-    vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM,
-                           .name_prefix = "os-",
-                           .name_counter = &counter,
-                           .stack_bytes = 4 << 20};
+    vthread_attr_t attr = {
+        .kind = VTHREAD_KIND_PLATFORM, .name_prefix = "os-", .name_counter = &counter, .stack_bytes = 4 << 20};
     vthread_t t = help_start_with(&attr, help_park_for_ever, NULL);
     char name[16];
 

@@ -80,7 +80,7 @@ Test(privacy, the_value_of_exit)
 
 static void *read_int(void *arg)
 {
-    return (void *)(intptr_t)*(const int *)arg;
+    return (void *)(intptr_t) * (const int *)arg;
 }
 
 static void *copy_a_local(void *arg)
@@ -119,8 +119,7 @@ static void *pass_local_across(void *arg)
 Test(privacy, locals_of_dedicated_stacks_may_be_passed)
 {
     help_run_with(&dedicated, pass_local_across, NULL);
-    help_run_with(&(vthread_attr_t){.stack = VTHREAD_STACK_DEDICATED, .stack_bytes = 300000}, pass_local_across,
-                  NULL);
+    help_run_with(&(vthread_attr_t){.stack = VTHREAD_STACK_DEDICATED, .stack_bytes = 300000}, pass_local_across, NULL);
 }
 
 Test(privacy, locals_of_platform_threads_may_be_passed)
@@ -480,8 +479,9 @@ Test(privacy, pages_of_a_deep_call_are_given_back)
     before = resident_bytes();
     for (int i = 0; i < THREADS; i++)
         threads[i] = help_start(go_deep_then_wait, NULL);
-    cr_assert(EVENTUALLY(resident_bytes() < before + used / 4 && vthread_state(threads[THREADS - 1]) ==
-                         VTHREAD_TIMED_PARKED), "%zu more bytes are resident", resident_bytes() - before);
+    cr_assert(
+        EVENTUALLY(resident_bytes() < before + used / 4 && vthread_state(threads[THREADS - 1]) == VTHREAD_TIMED_PARKED),
+        "%zu more bytes are resident", resident_bytes() - before);
     for (int i = 0; i < THREADS; i++)
         vthread_interrupt(threads[i]);
     for (int i = 0; i < THREADS; i++)

@@ -30,14 +30,9 @@ Test(runtime, configured_too_late)
 Test(runtime, wrong_configurations)
 {
     vthread_runtime_params_t wrong[] = {
-        {.reserved = {1}},
-        {.reserved = {0, 0, 0, 0, 0, 0, 0, 1}},
-        {.parallelism = 1000000},
-        {.max_pool_size = 1000000},
-        {.parallelism = 3, .max_pool_size = 2},
-        {.stack = (vthread_stack_t)9},
-        {.stack_bytes = 1},
-        {.stack_bytes = (size_t)1 << 50},
+        {.reserved = {1}},          {.reserved = {0, 0, 0, 0, 0, 0, 0, 1}}, {.parallelism = 1000000},
+        {.max_pool_size = 1000000}, {.parallelism = 3, .max_pool_size = 2}, {.stack = (vthread_stack_t)9},
+        {.stack_bytes = 1},         {.stack_bytes = (size_t)1 << 50},
     };
 
     cr_assert_eq(vthread_runtime_configure(NULL), EINVAL);
@@ -473,9 +468,8 @@ static void fork_after_start(void)
     pid = fork();
     if (pid == 0) {
         bool refused = vthread_create(NULL, NULL, help_nothing, NULL) == ENOTSUP &&
-                       vthread_new(&t, NULL, help_nothing, NULL) == ENOTSUP &&
-                       vthread_join(t, NULL) == ENOTSUP && vthread_park() == ENOTSUP &&
-                       vthread_sleep_ms(1) == ENOTSUP && vthread_unpark(t) == ENOTSUP &&
+                       vthread_new(&t, NULL, help_nothing, NULL) == ENOTSUP && vthread_join(t, NULL) == ENOTSUP &&
+                       vthread_park() == ENOTSUP && vthread_sleep_ms(1) == ENOTSUP && vthread_unpark(t) == ENOTSUP &&
                        vthread_interrupt(t) == ENOTSUP && vthread_runtime_stats(&stats) == ENOTSUP &&
                        vthread_runtime_set_parallelism(1) == ENOTSUP &&
                        vthread_runtime_shutdown(VTHREAD_FOREVER) == ENOTSUP && vthread_self() == NULL;
