@@ -4,8 +4,6 @@
 #include "base/memory.h"
 #include "base/panic.h"
 
-/* Rings this large live in mappings of their own, so that shrinking gives the pages back. */
-
 bool ring_init(struct ring *ring)
 {
     *ring = (struct ring){0};

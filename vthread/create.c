@@ -73,7 +73,15 @@ static int apply_attr(struct thread *t, const vthread_attr_t *attr)
     return 0;
 }
 
-/* A record in state NEW; freed by record_discard if it comes to nothing. */
+/* A thread that came to nothing, and that nobody has seen. */
+static void discard(struct thread *t, struct record_cache *cache)
+{
+    atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
+    thread_extra_free(t);
+    record_free(cache, t);
+}
+
+/* A record in state NEW. */
 ALWAYS_INLINE int prepare(struct thread **ret_t, struct record_cache **ret_cache, const vthread_attr_t *attr,
                           void *(*fn)(void *arg), void *arg)
 {
@@ -113,22 +121,13 @@ ALWAYS_INLINE int prepare(struct thread **ret_t, struct record_cache **ret_cache
 
         error = apply_attr(t, attr != NULL ? attr : &none);
         if (error != 0) {
-            atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
-            thread_extra_free(t);
-            record_free(cache, t);
+            discard(t, cache);
             return error;
         }
     }
     *ret_t = t;
     *ret_cache = cache;
     return 0;
-}
-
-static void discard(struct thread *t, struct record_cache *cache)
-{
-    atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
-    thread_extra_free(t);
-    record_free(cache, t);
 }
 
 ALWAYS_INLINE void launch(struct thread *t)
