@@ -10,12 +10,6 @@
 #include "base/panic.h"
 #include "continuation/arena.h"
 
-struct chunk_free {
-    struct chunk_free *next;
-    struct chunk_free *next_batch; /* depot: first of the next batch */
-    uint32_t count;                /* depot: chunks in this batch */
-};
-
 _Static_assert(sizeof(struct chunk_free) <= CHUNK_MIN, "a free chunk holds its links");
 
 enum {
@@ -40,10 +34,8 @@ static struct {
 
 static uint32_t class_of(uint32_t bytes)
 {
-    if (bytes <= CHUNK_MIN)
-        bytes = CHUNK_MIN;
     if (bytes <= CHUNK_FINE_MAX)
-        return (bytes + CHUNK_STEP - 1) / CHUNK_STEP - 1;
+        return chunk_fine_class(bytes);
 
     uint32_t doubling = 31u - (uint32_t)__builtin_clz(bytes - 1); /* 10: 1025..2048 */
     uint32_t step = (1u << doubling) / 16;
@@ -190,7 +182,7 @@ static void *large_alloc(uint32_t bytes)
     return p == MAP_FAILED ? NULL : p;
 }
 
-void *chunk_alloc(struct chunk_cache *cache, uint32_t bytes)
+void *chunk_alloc_slow(struct chunk_cache *cache, uint32_t bytes)
 {
     ASSERT1(bytes > 0);
     if (UNLIKELY(bytes > CHUNK_CLASS_MAX))
@@ -210,7 +202,7 @@ void *chunk_alloc(struct chunk_cache *cache, uint32_t bytes)
     return f;
 }
 
-void chunk_free(struct chunk_cache *cache, void *chunk, uint32_t bytes)
+void chunk_free_slow(struct chunk_cache *cache, void *chunk, uint32_t bytes)
 {
     if (UNLIKELY(bytes > CHUNK_CLASS_MAX)) {
         munmap(chunk, chunk_usable(bytes));
@@ -229,7 +221,7 @@ void chunk_free(struct chunk_cache *cache, void *chunk, uint32_t bytes)
 
 void chunk_cache_flush(struct chunk_cache *cache)
 {
-    for (uint32_t class = 0; class < CHUNK_CLASSES; class++)
+    for (uint32_t class = 0; class < CHUNK_CLASSES; class ++)
         if (cache->lists[class].count > 0)
             drain(&cache->lists[class], class, cache->lists[class].count);
 }

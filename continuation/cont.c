@@ -6,7 +6,34 @@
 #include "base/panic.h"
 #include "continuation/sanitizer.h"
 
-enum { INLINE_COPY_MAX = 512 };
+enum { INLINE_COPY_MAX = 512, LOW_WORDS = 8 };
+
+typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+static inline void copy_line(uint64_t *to, const uint64_t *from)
+{
+    pair a = *(const pair *)(from + 6);
+    pair b = *(const pair *)(from + 4);
+    pair c = *(const pair *)(from + 2);
+    pair d = *(const pair *)from;
+
+    *(pair *)(to + 6) = a;
+    *(pair *)(to + 4) = b;
+    *(pair *)(to + 2) = c;
+    *(pair *)to = d;
+}
+
+/* The same word by word. */
+static inline void copy_words(uint64_t *to, const uint64_t *from)
+{
+#pragma GCC unroll 8
+    for (int i = LOW_WORDS - 1; i >= 0; i--) {
+        uint64_t w = from[i];
+
+        __asm__("" : "+r"(w)); /* not to be joined with its neighbours */
+        to[i] = w;
+    }
+}
 
 /*
  * Sanitizers must not look on: they would take the poison between variables for an
@@ -21,21 +48,29 @@ NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
     for (uint32_t i = 0; i < bytes / 8; i++)
         t[i] = f[i];
 #else
-    typedef uint64_t words __attribute__((vector_size(16), aligned(8), may_alias));
-
     /* A few hundred bytes most of the time: the library's dispatch would cost as much as the copy. */
     if (UNLIKELY(bytes > INLINE_COPY_MAX)) {
         memcpy(to, from, bytes);
         return;
     }
-    words *t = to;
-    const words *f = from;
+    /*
+     * The registers at the low end were pushed one by one a moment ago: words of the same width are
+     * forwarded from the store buffer, wider ones would wait for it.
+     */
+    const uint64_t *f = from;
+    uint64_t *t = to;
+    uint32_t n = bytes / 8;
 
-    /* From the top down: the registers at the low end were stored last, and may still be on their way. */
-    if (bytes % 16 != 0)
-        memcpy((char *)to + bytes - 8, (const char *)from + bytes - 8, 8);
-    for (uint32_t i = bytes / 16; i-- > 0;)
-        t[i] = f[i];
+    for (; n >= LOW_WORDS + 8; n -= 8)
+        copy_line(t + n - 8, f + n - 8);
+    if (LIKELY(n >= LOW_WORDS)) {
+        for (; n > LOW_WORDS; n--)
+            t[n - 1] = f[n - 1];
+        copy_words(t, f);
+    } else {
+        for (; n > 0; n--)
+            t[n - 1] = f[n - 1];
+    }
 #endif
 }
 
