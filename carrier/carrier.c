@@ -12,12 +12,11 @@
 #include "carrier/carrier_internal.h"
 
 enum {
-    LOOK_AROUND_EVERY = 61,      /* tasks between looks at injection, timers and sockets (Go's figure) */
-    POLL_EVERY_NS = 250 * 1000,  /* a busy carrier looks at the sockets no more often */
+    LOOK_AROUND_EVERY = 61,     /* tasks between looks at injection, timers and sockets (Go's figure) */
+    POLL_EVERY_NS = 250 * 1000, /* a busy carrier looks at the sockets no more often */
     STEAL_MAX = 256,
     TIMERS_MAX = 128,
     RETIRE_WITH_MAX = 4096,
-    WORTH_A_WAKE = 64,           /* tasks, where they are short */
 };
 
 /* Read by assembly only (carrier_self), which link-time optimisation does not see. */
@@ -48,12 +47,12 @@ void carrier_push_wake(struct carrier *c)
     /*
      * A wake across threads costs more than a short task.  So there is none for a
      * single task when the present one is known to park right after such a push (a
-     * pair that hand work to and fro is best left on one carrier), nor for a few
-     * tasks while all have been short.  The monitor looks after the cases where that
-     * was wrong, within a tick or two.
+     * pair that hand work to and fro is best left on one carrier), nor for so few
+     * short tasks that they will be done before anybody else could help.  The monitor
+     * looks after the cases where that was wrong, within a tick or two.
      */
     if (((atomic_load_relaxed(&c->may_skip_wake) && c->pushes == 1 && waiting <= 1) ||
-         (waiting < WORTH_A_WAKE && atomic_load_relaxed(&c->short_tasks))) &&
+         waiting < atomic_load_relaxed(&c->few_tasks)) &&
         atomic_load_relaxed(&c->state) == CARRIER_RUNNING) {
         atomic_store_relaxed(&c->wake_skipped, true);
         return;
@@ -209,8 +208,7 @@ static void poll_now(struct carrier *c)
     struct poller *poller = atomic_load_acquire(&pool.poller);
     struct task_list ready;
 
-    if (poller == NULL || atomic_load_relaxed(&pool.leading) != 0 ||
-        atomic_exchange_acquire(&pool.leading, 1) != 0)
+    if (poller == NULL || atomic_load_relaxed(&pool.leading) != 0 || atomic_exchange_acquire(&pool.leading, 1) != 0)
         return;
     task_list_init(&ready);
     poller->poll(poller, 0, &ready);

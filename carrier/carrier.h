@@ -48,21 +48,21 @@ struct carrier {
     struct idler idler;
     uint32_t index;
     uint32_t random;
-    uint32_t pushes;       /* tasks made runnable since the present one was begun */
-    ATOMIC(bool) may_skip_wake; /* predictor of the present task: it parks right after one push; the monitor clears it */
+    uint32_t pushes; /* tasks made runnable since the present one was begun */
+    ATOMIC(bool) may_skip_wake; /* predictor of the present task: it parks right after one push */
     int64_t last_poll_ns;
 
     /* Written by the carrier, read by the monitor; hints. */
     CACHE_ALIGNED ATOMIC(uint64_t) begun; /* tasks begun */
     ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
     ATOMIC(bool) in_task;
-    ATOMIC(bool) wake_skipped; /* one task waits in the ring that nobody was woken for */
-    ATOMIC(bool) short_tasks;  /* the monitor: tasks have been so short of late that few are not worth a wake */
-    ATOMIC(bool) in_poller;    /* the leader, and asleep in the poller rather than on its token */
+    ATOMIC(bool) wake_skipped;  /* tasks wait in the ring that nobody was woken for */
+    ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
+    ATOMIC(bool) in_poller;     /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */
     CACHE_ALIGNED ATOMIC(uint32_t) token; /* 1: notified */
-    ATOMIC(uint32_t) state; /* written under pool.places */
+    ATOMIC(uint32_t) state;               /* written under pool.places */
     struct timer_heap timers;
     struct lock inbox_lock;
     struct task_list inbox;
@@ -104,9 +104,9 @@ struct pool_params {
 struct pool {
     struct idle_set idle;
     ATOMIC(struct poller *) poller;
-    ATOMIC(uint32_t) leading;             /* 1: somebody is the leader, or looks at the sockets */
-    ATOMIC(struct carrier *) leader;      /* who sleeps as the leader */
-    ATOMIC(int64_t) leader_deadline_ns;   /* until when at the latest; INT64_MIN: nobody does */
+    ATOMIC(uint32_t) leading;           /* 1: somebody is the leader, or looks at the sockets */
+    ATOMIC(struct carrier *) leader;    /* who sleeps as the leader */
+    ATOMIC(int64_t) leader_deadline_ns; /* until when at the latest; INT64_MIN: nobody does */
 
     CACHE_ALIGNED struct lock inject_lock;
     struct task_list injected;

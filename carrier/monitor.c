@@ -29,7 +29,8 @@
 enum {
     TICK_NS = 2 * 1000 * 1000,
     HOG_NS = 20 * 1000 * 1000,
-    SHORT_NS = 1000, /* tasks of at most so much on the average are short */
+    SHORT_NS = 1000,       /* tasks of at most so much on the average are short ... */
+    FEW_NS = TICK_NS / 32, /* ... and so many of them are few as take no longer than this */
     HELD_UP_NS = 5 * TICK_NS,
     DEEP_AFTER_TICKS = 500,
     TICKS_PER_EPOCH = 1000,
@@ -96,11 +97,17 @@ static void rescue(struct carrier *c, int64_t now_ns)
     pool.hooks.hog(c, held_ns, computing);
 }
 
+/* Of tasks that were begun so many a tick: how many take less time than waking another carrier for them is worth? */
+static uint32_t few_tasks(uint64_t begun)
+{
+    return begun >= TICK_NS / SHORT_NS ? (uint32_t)(begun * FEW_NS / TICK_NS) : 0;
+}
+
 static void watch(struct carrier *c, int64_t now_ns)
 {
     uint64_t begun = atomic_load_relaxed(&c->begun);
 
-    atomic_store_relaxed(&c->short_tasks, begun - c->seen_begun >= TICK_NS / SHORT_NS);
+    atomic_store_relaxed(&c->few_tasks, few_tasks(begun - c->seen_begun));
     if (begun != c->seen_begun && atomic_load_relaxed(&c->wake_skipped) && ring_count(&c->ring) > 1) {
         atomic_store_relaxed(&c->wake_skipped, false);
         pool_wake_one(false);
