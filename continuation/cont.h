@@ -53,14 +53,20 @@ static inline struct sanitizer_side *cont_side(const struct stack *stack)
     return (struct sanitizer_side *)(void *)(stack->top - SANITIZER_TOP_BYTES);
 }
 
-/* Build the first frames of a continuation on a vacant stack that the caller holds; returns its sp. */
-static inline void *cont_prepare(const struct stack *stack, const struct switch_entry *entry)
+/* A continuation is about to begin (switch_begin) on a vacant stack that the caller holds; returns its top. */
+static inline char *cont_begin(const struct stack *stack)
 {
     char *top = stack->top - SANITIZER_TOP_BYTES;
 
     sanitizer_memory_usable(top - SWITCH_FIRST_BYTES, SWITCH_FIRST_BYTES + SANITIZER_TOP_BYTES);
     sanitizer_side_init(cont_side(stack), stack->limit, stack->top);
-    return switch_prepare(top, entry);
+    return top;
+}
+
+/* The same, with first frames for switch_in; returns their sp. */
+static inline void *cont_prepare(const struct stack *stack, const struct switch_entry *entry)
+{
+    return switch_prepare(cont_begin(stack), entry);
 }
 
 /* For the sanitizers: immediately before a switch to the stack, or from it, or from it for the last time. */

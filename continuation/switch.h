@@ -5,6 +5,7 @@
  *
  *   switch_in    from the runner, inline: save what is live, jump into the
  *                continuation suspended at `sp`; returns what it passes out.
+ *   switch_begin the same for one that has not run yet, on a stack with this top.
  *   switch_swap  either, as a function, for runners and bodies that the user calls.
  *   switch_out   from the continuation, a function: save the callee-saved
  *                registers, publish the stack pointer, jump to the runner.
@@ -32,8 +33,8 @@
  * and the one entered next left at the same call most of the time: entering by
  * `ret` takes that call off the predictor again, so that this return and those
  * after it are predicted; entering by `jmp` mispredicts every return that follows
- * (yield: 25 against 16 ns).  Shadow stacks cannot follow; the objects are marked
- * IBT-only, and the runtime refuses to start under one.
+ * (yield: 25 against 16 ns).  A first entry has no such call, and is a jump.  Shadow stacks cannot follow; the objects
+ * are marked IBT-only, and the runtime refuses to start under one.
  */
 #ifndef CONTINUATION_SWITCH_H
 #define CONTINUATION_SWITCH_H
@@ -117,37 +118,57 @@ static inline void *switch_prepare(char *top, const struct switch_entry *entry)
 #define SWITCH_CLOBBERS_AVX512
 #endif
 
+/* A leaf may have put something into the red zone: step over it. */
+#define SWITCH_SAVE                                                                                                    \
+    "leaq -128(%%rsp), %%rsp\n\t"                                                                                      \
+    "pushq %%rbp\n\t"                                                                                                  \
+    "pushq %%rbx\n\t"                                                                                                  \
+    "leaq 1f(%%rip), %%rcx\n\t"                                                                                        \
+    "pushq %%rcx\n\t"                                                                                                  \
+    "movq %%rsp, (%%rdi)\n\t"                                                                                          \
+    "movq %%rsi, %%rsp\n\t"
+#define SWITCH_RETURN                                                                                                  \
+    "1:\tendbr64\n\t"                                                                                                  \
+    "popq %%rbx\n\t"                                                                                                   \
+    "popq %%rbp\n\t"                                                                                                   \
+    "leaq 128(%%rsp), %%rsp\n\t"
+#define SWITCH_CLOBBERS                                                                                                \
+    "rcx", "rdx", "r8", "r9", "r10", "r11", "r14", "cc", "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)",  \
+        "st(6)", "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",     \
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15" SWITCH_CLOBBERS_AVX512
+
+ALWAYS_INLINE void *switch_begin(struct switch_frame *frame, char *top, const struct switch_entry *entry)
+{
+    register struct switch_frame *f __asm__("rdi") = frame;
+    register char *to __asm__("rsi") = top;
+    register void *rax __asm__("rax");
+    register void *fn __asm__("r12") = (void *)entry->fn;
+    register void *arg __asm__("r13") = entry->arg;
+    register void *finish __asm__("r15") = (void *)entry->finish;
+
+    __asm__ volatile(SWITCH_SAVE "jmp switch_start\n" SWITCH_RETURN
+                     : "+r"(f), "+r"(to), "=r"(rax), "+r"(fn), "+r"(arg), "+r"(finish)
+                     :
+                     : SWITCH_CLOBBERS);
+    return rax;
+}
+
 ALWAYS_INLINE void *switch_in(struct switch_frame *frame, void *sp, void *value)
 {
     register struct switch_frame *f __asm__("rdi") = frame;
     register void *to __asm__("rsi") = sp;
     register void *rax __asm__("rax") = value;
 
-    /* A leaf may have put something into the red zone: step over it. */
-    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"
-                     "pushq %%rbp\n\t"
-                     "pushq %%rbx\n\t"
-                     "leaq 1f(%%rip), %%rcx\n\t"
-                     "pushq %%rcx\n\t"
-                     "movq %%rsp, (%%rdi)\n\t"
-                     "movq %%rsi, %%rsp\n\t"
-                     "popq %%r15\n\t"
-                     "popq %%r14\n\t"
-                     "popq %%r13\n\t"
-                     "popq %%r12\n\t"
-                     "popq %%rbx\n\t"
-                     "popq %%rbp\n\t"
-                     "ret\n"
-                     "1:\tendbr64\n\t"
-                     "popq %%rbx\n\t"
-                     "popq %%rbp\n\t"
-                     "leaq 128(%%rsp), %%rsp\n\t"
+    __asm__ volatile(SWITCH_SAVE "popq %%r15\n\t"
+                                 "popq %%r14\n\t"
+                                 "popq %%r13\n\t"
+                                 "popq %%r12\n\t"
+                                 "popq %%rbx\n\t"
+                                 "popq %%rbp\n\t"
+                                 "ret\n" SWITCH_RETURN
                      : "+r"(f), "+r"(to), "+r"(rax)
                      :
-                     : "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory", "st",
-                       "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "xmm0", "xmm1", "xmm2", "xmm3",
-                       "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
-                       "xmm15" SWITCH_CLOBBERS_AVX512);
+                     : SWITCH_CLOBBERS, "r12", "r13", "r15");
     return rax;
 }
 
@@ -240,12 +261,17 @@ ALWAYS_INLINE void *switch_in(struct switch_frame *frame, void *sp, void *value)
                      "ldp x19, x29, [sp], #32\n\t"
                      : "+r"(f), "+r"(to), "+r"(x0)
                      :
-                     : "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
-                       "x17", "x18", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "cc", "memory",
+                     : "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
+                       "x18", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30", "cc", "memory",
                        "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
-                       "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
-                       "v28", "v29", "v30", "v31" SWITCH_CLOBBERS_SVE);
+                       "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28",
+                       "v29", "v30", "v31" SWITCH_CLOBBERS_SVE);
     return x0;
+}
+
+ALWAYS_INLINE void *switch_begin(struct switch_frame *frame, char *top, const struct switch_entry *entry)
+{
+    return switch_in(frame, switch_prepare(top, entry), NULL); /* which enters by a jump anyway */
 }
 
 struct switch_fp {

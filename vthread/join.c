@@ -35,10 +35,11 @@ static struct lock *lock_of(const struct thread *t)
 
 static void free_record(struct thread *t, struct record_cache *cache)
 {
-    thread_extra_free(t);
+    if (UNLIKELY(thread_extra(t) != NULL))
+        thread_extra_free(t);
     if (cache == NULL)
         cache = record_cache_self();
-    if (cache != NULL) /* else it is lost to reuse, and to nothing else */
+    if (LIKELY(cache != NULL)) /* else it is lost to reuse, and to nothing else */
         record_free(cache, t);
 }
 
@@ -106,7 +107,8 @@ void thread_ended(struct thread *t, struct record_cache *cache)
 /* Runs on the thread's own stack, as its outermost code. */
 void thread_finish(void *value)
 {
-    struct thread *self = thread_self(NULL);
+    struct processor *p = processor_self();
+    struct thread *self = LIKELY(p != NULL) ? p->current : thread_self(NULL);
     struct thread_cold *cold;
     struct thread_extra *extra;
 

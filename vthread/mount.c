@@ -113,11 +113,9 @@ static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *
             goto requeue;
     }
     if (t->cont.sp == NULL) {
-        struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
-
         if (s->kind == STACK_SHARED)
             stack_shared_join(s);
-        t->cont.sp = cont_prepare(s, &entry);
+        t->cont.sp = cont_begin(s);
         t->reason = 0;
     }
     return s;
@@ -261,6 +259,18 @@ static inline void set_left_sp(struct thread *t, void *sp)
     t->cont.sp = sp;
 }
 
+static inline enum leave begin(struct processor *p, struct thread *t)
+{
+    struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
+
+    return (enum leave)(uintptr_t)switch_begin(&p->frame, t->cont.sp, &entry);
+}
+
+static inline enum leave resume(struct processor *p, struct thread *t)
+{
+    return (enum leave)(uintptr_t)switch_in(&p->frame, mount_sp(t), (void *)(uintptr_t)t->reason);
+}
+
 /* Mount the thread, and again as long as it cannot leave. */
 ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
 {
@@ -269,8 +279,9 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
 
     do {
         struct stack *s = stack_at(t->cont.stack);
+        bool first = t->cont.sp == NULL;
 
-        if (UNLIKELY(t->cont.sp == NULL || stack_is_shared(s) || s->vacated) && (s = prepare_stack(p, t)) == NULL)
+        if (UNLIKELY(first || stack_is_shared(s) || s->vacated) && (s = prepare_stack(p, t)) == NULL)
             return;
         p->current = t;
         p->stack = s;
@@ -282,7 +293,7 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
             t->flags &= (uint8_t)~THREAD_HAS_ERRNO;
         }
         sanitizer_in(&p->frame, mounted_on(p));
-        why = (enum leave)(uintptr_t)switch_in(&p->frame, mount_sp(t), (void *)(uintptr_t)t->reason);
+        why = UNLIKELY(first) ? begin(p, t) : resume(p, t);
         /* Not necessarily the one that was mounted: threads hand over directly (vthread_yield). */
         t = p->current;
         s = p->stack;
