@@ -27,9 +27,8 @@ enum {
     SETTLE_MS = 1000,
 };
 
-static ATOMIC(uint64_t) ready;
-static ATOMIC(bool) gate;
-static ATOMIC(uint64_t) ended;
+static CACHE_ALIGNED ATOMIC(uint64_t) ready;
+static CACHE_ALIGNED ATOMIC(bool) gate;
 static ATOMIC(uint64_t) frame_bytes;
 
 static inline void wait_at_gate(void)
@@ -42,7 +41,6 @@ static inline void wait_at_gate(void)
 static void *bare(void *arg)
 {
     wait_at_gate();
-    atomic_fetch_add_relaxed(&ended, 1);
     return arg;
 }
 
@@ -56,9 +54,7 @@ static void *with_locals(void *arg)
     locals[LOCALS / 2] = ~seed;
     locals[LOCALS - 1] = seed + 1;
     wait_at_gate();
-    if (locals[0] == seed && locals[LOCALS / 2] == ~seed && locals[LOCALS - 1] == seed + 1)
-        atomic_fetch_add_relaxed(&ended, 1);
-    return arg;
+    return locals[0] == seed && locals[LOCALS / 2] == ~seed && locals[LOCALS - 1] == seed + 1 ? arg : NULL;
 }
 
 NOINLINE static uint64_t descend(uint64_t depth, const char *outermost)
@@ -82,9 +78,7 @@ NOINLINE static uint64_t descend(uint64_t depth, const char *outermost)
 
 static void *deep(void *arg)
 {
-    if (descend(DEPTH, __builtin_frame_address(0)) == DEPTH * (DEPTH + 1) / 2)
-        atomic_fetch_add_relaxed(&ended, 1);
-    return arg;
+    return descend(DEPTH, __builtin_frame_address(0)) == DEPTH * (DEPTH + 1) / 2 ? arg : NULL;
 }
 
 static void sample_memory(const struct bench_run *run, int64_t rss, int64_t pte)
@@ -107,9 +101,10 @@ static void parked(const struct bench_run *run)
     int64_t pte = bench_pte_bytes();
     vthread_t *threads = bench_alloc(run, run->count, sizeof *threads);
     int64_t from = bench_wall_ns();
+    uint64_t sum = 0; /* of what they return, all different */
 
     for (uint64_t i = 0; i < run->count; i++)
-        bench_check(run, vthread_create(&threads[i], NULL, bodies[run->bench->parameter], (void *)i) == 0);
+        bench_check(run, vthread_create(&threads[i], NULL, bodies[run->bench->parameter], (void *)(i + 1)) == 0);
     while (atomic_load_acquire(&ready) < run->count)
         vthread_sleep_ms(1);
     bench_sample(run, "create", (double)(bench_wall_ns() - from) / (double)run->count, "ns");
@@ -120,10 +115,14 @@ static void parked(const struct bench_run *run)
     atomic_store_release(&gate, true);
     for (uint64_t i = 0; i < run->count; i++)
         vthread_unpark(threads[i]);
-    for (uint64_t i = 0; i < run->count; i++)
-        bench_check(run, vthread_join(threads[i], NULL) == 0);
+    for (uint64_t i = 0; i < run->count; i++) {
+        void *value;
+
+        bench_check(run, vthread_join(threads[i], &value) == 0);
+        sum += (uintptr_t)value;
+    }
     bench_sample(run, "wake", (double)(bench_wall_ns() - from) / (double)run->count, "ns");
-    bench_check(run, atomic_load_relaxed(&ready) == run->count && atomic_load_relaxed(&ended) == run->count);
+    bench_check(run, atomic_load_relaxed(&ready) == run->count && sum == run->count * (run->count + 1) / 2);
     free(threads);
 }
 

@@ -346,6 +346,7 @@ static void sleep_idle(struct carrier *c)
     idle_enter(&pool.idle, &c->idler, is_alone);
     found = look_again(c);
     if (!found) {
+        ring_trim(&c->ring);
         if (atomic_exchange_acquire(&pool.leading, 1) == 0) {
             /* Read only now: pool_set_poller notifies after it has stored. */
             sleep_as_leader(c, atomic_load_acquire(&pool.poller), &ready);

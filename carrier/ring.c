@@ -4,6 +4,8 @@
 #include "base/memory.h"
 #include "base/panic.h"
 
+enum { TRIM_FROM = 16 * 1024 }; /* pushes, since the last time */
+
 bool ring_init(struct ring *ring)
 {
     *ring = (struct ring){0};
@@ -42,6 +44,19 @@ bool ring_grow(struct ring *ring, uint32_t more)
     }
     lock_release(&ring->lock);
     return ok;
+}
+
+void ring_trim(struct ring *ring)
+{
+    uint64_t tail = atomic_load_relaxed(&ring->tail);
+    char *from = (char *)(((uintptr_t)ring->slots + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+    char *to = (char *)((uintptr_t)(ring->slots + ring->capacity) / PAGE_BYTES * PAGE_BYTES);
+
+    if (tail - ring->trimmed_tail < TRIM_FROM || ring_count(ring) > 0)
+        return;
+    ring->trimmed_tail = tail;
+    if (to > from) /* no slot is in use, and thieves read none that is not */
+        memory_discard(from, (size_t)(to - from));
 }
 
 struct task *ring_take_slow(struct ring *ring)

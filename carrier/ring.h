@@ -58,6 +58,7 @@ struct ring {
     ATOMIC(uint32_t) owner_inside;
     uint32_t capacity; /* read by thieves inside, changed under invariant 3 */
     struct task **slots;
+    uint64_t trimmed_tail; /* when memory was given back last */
 
     /* Owner or thief, by invariant 2. */
     ATOMIC(uint64_t) head;
@@ -74,6 +75,9 @@ void ring_fini(struct ring *ring);
 
 /* Owner: make room for `more` tasks.  False when out of memory; nothing is lost. */
 NODISCARD COLD bool ring_grow(struct ring *ring, uint32_t more);
+
+/* Owner: nothing is left of what may have been a long queue; give its memory back. */
+void ring_trim(struct ring *ring);
 
 /* A hint for anybody; exact for the owner when no thief is inside. */
 static inline uint64_t ring_count(struct ring *ring)
