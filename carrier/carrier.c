@@ -14,6 +14,7 @@
 enum {
     LOOK_AROUND_EVERY = 61,     /* tasks between looks at injection, timers and sockets (Go's figure) */
     POLL_EVERY_NS = 250 * 1000, /* a busy carrier looks at the sockets no more often */
+    LEFT_TO_OWNER_NS = 100 * 1000, /* so late a busy carrier fires other carriers' timers, too */
     STEAL_MAX = 256,
     TIMERS_MAX = 128,
     RETIRE_WITH_MAX = 4096,
@@ -174,17 +175,23 @@ static void fire_due(struct carrier *c, struct timer_heap *heap, int64_t now_ns)
     struct timer_entry due[TIMERS_MAX];
     uint32_t n;
 
-    while ((n = timer_take_due(heap, now_ns, due, TIMERS_MAX)) > 0)
+    while ((n = timer_take_due(heap, now_ns, due, TIMERS_MAX)) > 0) {
+        for (uint32_t i = 0; i < n; i++)
+            pool.hooks.timer_ahead(due[i].id);
         for (uint32_t i = 0; i < n; i++) {
             struct task *task = pool.hooks.timer(due[i].id, due[i].sequence);
 
             if (task != NULL)
                 carrier_push(c, task);
         }
+    }
 }
 
-/* Fire what is due on any carrier's heap. */
-static void fire_timers(struct carrier *c)
+/*
+ * Fire what is due on the own heap, and on the others' what has been so for late_ns:
+ * while their owners are busy, too, heaps that everybody empties only change hands.
+ */
+static void fire_timers(struct carrier *c, int64_t late_ns)
 {
     uint32_t count = atomic_load_acquire(&pool.count);
     int64_t now_ns = 0;
@@ -197,7 +204,7 @@ static void fire_timers(struct carrier *c)
             continue;
         if (now_ns == 0)
             now_ns = clock_now_ns();
-        if (earliest <= now_ns)
+        if (earliest <= now_ns - (other != c ? late_ns : 0))
             fire_due(c, &other->timers, now_ns);
     }
 }
@@ -240,6 +247,28 @@ static struct task *steal(struct carrier *c, bool *ret_contended)
         return taken[0];
     }
     return NULL;
+}
+
+/*
+ * The monitor has found another ring longer than this busy carrier's: threads that only
+ * yield would have fewer turns there for ever.  Take over half of the difference.
+ */
+static COLD void even_out(struct carrier *c)
+{
+    struct task *taken[STEAL_MAX];
+    struct carrier *other = pool_carrier(atomic_load_relaxed(&c->longer) - 1);
+    uint64_t theirs = ring_count(&other->ring);
+    uint64_t ours = ring_count(&c->ring);
+    int n = 0;
+
+    atomic_store_relaxed(&c->longer, 0);
+    if (theirs > ours + 1)
+        n = ring_steal(&other->ring, taken, theirs - ours < 2 * STEAL_MAX ? (uint32_t)(theirs - ours) / 2 : STEAL_MAX);
+    if (n <= 0)
+        return;
+    atomic_fetch_add_relaxed(&pool.steals, (uint64_t)n);
+    for (int i = 0; i < n; i++)
+        carrier_push(c, taken[i]);
 }
 
 bool carrier_has_work(struct carrier *c)
@@ -413,7 +442,10 @@ static struct task *find(struct carrier *c)
             continue;
         if ((task = take_inbox(c)) != NULL || (task = take_injected(c)) != NULL)
             return task;
-        fire_timers(c);
+        fire_timers(c, LEFT_TO_OWNER_NS);
+        if ((task = ring_take(&c->ring)) != NULL)
+            return task;
+        fire_timers(c, 0);
         if ((task = ring_take(&c->ring)) != NULL || (task = steal(c, &contended)) != NULL)
             return task;
         if (contended)
@@ -431,7 +463,9 @@ static struct task *look_around(struct carrier *c)
 
     if (UNLIKELY(retire_if_surplus(c)))
         return NULL;
-    fire_timers(c);
+    if (UNLIKELY(atomic_load_relaxed(&c->longer) != 0))
+        even_out(c);
+    fire_timers(c, LEFT_TO_OWNER_NS);
     if (atomic_load_relaxed(&pool.poller) != NULL) {
         now_ns = clock_monotonic_ns();
         if (now_ns - c->last_poll_ns > POLL_EVERY_NS) {

@@ -58,6 +58,7 @@ struct carrier {
     ATOMIC(bool) in_task;
     ATOMIC(bool) wake_skipped;  /* tasks wait in the ring that nobody was woken for */
     ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
+    ATOMIC(uint32_t) longer;    /* the monitor: 1 + index of a carrier with a longer ring, to be evened out; 0: none */
     ATOMIC(bool) in_poller;     /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */
@@ -89,6 +90,8 @@ struct carrier_hooks {
     void (*run)(struct carrier *carrier);
     /* A timer fired; returns the task if it is to be made runnable now, else NULL. */
     struct task *(*timer)(uint32_t id, uint32_t sequence);
+    /* It will be asked that about this id soon. */
+    void (*timer_ahead)(uint32_t id);
     /* The carrier has run one task for held_ns while work waits; on the monitor's thread. */
     void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing);
 };

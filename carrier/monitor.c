@@ -8,6 +8,8 @@
  *   clock tells computing from blocking; for computing carriers at most as many
  *   spares are added as there is parallelism, for more would only take turns.
  * - A wake-up that was skipped (carrier_push_wake), where that turns out wrong.
+ * - Rings of different lengths, in which threads that only yield would have turns of
+ *   different lengths for ever.
  * - Sockets or due timers that nobody attends to while carriers sleep.
  *
  * It sleeps deeply after a second without work, and is roused by the first
@@ -31,6 +33,8 @@ enum {
     HOG_NS = 20 * 1000 * 1000,
     SHORT_NS = 1000,       /* tasks of at most so much on the average are short ... */
     FEW_NS = TICK_NS / 32, /* ... and so many of them are few as take no longer than this */
+    UNEVEN_FROM = 16, /* rings are uneven that differ by more tasks than this ... */
+    UNEVEN_PART = 16, /* ... and more than a 16th of the shorter */
     HELD_UP_NS = 5 * TICK_NS,
     DEEP_AFTER_TICKS = 500,
     TICKS_PER_EPOCH = 1000,
@@ -132,6 +136,30 @@ static void watch(struct carrier *c, int64_t now_ns)
         rescue(c, now_ns);
 }
 
+/* Do rings of busy carriers differ in length so much that their threads notice?  The shortest one's carrier sees to it. */
+static void even_out(void)
+{
+    struct carrier *shortest = NULL;
+    struct carrier *longest = NULL;
+
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct carrier *c = pool_carrier(i);
+
+        if (!atomic_load_relaxed(&c->in_task) || atomic_load_relaxed(&c->state) != CARRIER_RUNNING)
+            continue;
+        if (shortest == NULL || ring_count(&c->ring) < ring_count(&shortest->ring))
+            shortest = c;
+        if (longest == NULL || ring_count(&c->ring) > ring_count(&longest->ring))
+            longest = c;
+    }
+    if (shortest == NULL)
+        return;
+    uint64_t low = ring_count(&shortest->ring);
+
+    if (ring_count(&longest->ring) > low + low / UNEVEN_PART + UNEVEN_FROM)
+        atomic_store_relaxed(&shortest->longer, longest->index + 1);
+}
+
 /* Work, sockets or timers that nobody is looking at although somebody sleeps. */
 static void attend(int64_t now_ns)
 {
@@ -189,6 +217,7 @@ static void *monitor_main(void *arg)
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
                 watch(pool_carrier(i), now_ns);
             attend(now_ns);
+            even_out();
         }
         if (++ticks % TICKS_PER_EPOCH == 0)
             atomic_fetch_add_relaxed(&pool.epoch, 1);

@@ -15,6 +15,7 @@ enum {
     TABLE_MAX = 1u << 22,  /* descriptors reserved */
     TABLE_STEP = 256 * 1024, /* committed at a time */
     COLOURS = 16,          /* tops shifted by up to so many cache lines */
+    NEAR_MIN = 8, /* shared stacks to choose from, or all of them are near */
     MEMBERS_PER_STACK = 32, /* shared stacks are opened as members arrive */
     KEEP_BYTES = 16 * 1024, /* below sp, not worth giving back */
 };
@@ -248,7 +249,6 @@ void stack_give_back(struct stack_cache *cache, struct stack *s)
 void stack_cache_flush(struct stack_cache *cache)
 {
     struct stack *lists[] = {cache->sole, cache->dedicated};
-    uint32_t random = cache->random;
 
     lock_acquire(&pool.lock);
     for (int i = 0; i < 2; i++)
@@ -257,7 +257,8 @@ void stack_cache_flush(struct stack_cache *cache)
             free_locked(s);
         }
     lock_release(&pool.lock);
-    *cache = (struct stack_cache){.random = random};
+    cache->sole = cache->dedicated = NULL;
+    cache->sole_count = cache->dedicated_count = 0;
 }
 
 static uint32_t random_below(struct stack_cache *cache, uint32_t n)
@@ -269,6 +270,15 @@ static uint32_t random_below(struct stack_cache *cache, uint32_t n)
     x ^= x << 5;
     cache->random = x;
     return (uint32_t)(((uint64_t)x * n) >> 32);
+}
+
+/* A random shared stack, of those that the owner of the cache prefers if there are enough. */
+static struct stack *near_one(struct stack_cache *cache, uint32_t n)
+{
+    uint32_t each = cache->shares > 1 ? n / cache->shares : 0;
+
+    return pool.shared[each < NEAR_MIN ? random_below(cache, n)
+                                       : random_below(cache, each) * cache->shares + cache->share];
 }
 
 /* Open another shared stack, unless somebody has just done so. */
@@ -302,13 +312,13 @@ static bool is_better(struct stack *s, struct stack *than)
     return atomic_load_relaxed(&s->members) < atomic_load_relaxed(&than->members);
 }
 
-/* Two random ones; more only while none of those seen is free. */
+/* Two random near ones; more, from everywhere, only while none of those seen is free. */
 static struct stack *choose(struct stack_cache *cache, const struct stack *not_this, uint32_t n)
 {
     struct stack *best = NULL;
 
     for (int tries = 0; tries < 16 && (tries < 2 || best == NULL || !is_free(best)); tries++) {
-        struct stack *s = pool.shared[random_below(cache, n)];
+        struct stack *s = tries < 2 ? near_one(cache, n) : pool.shared[random_below(cache, n)];
 
         if (s == not_this && n > 1)
             continue;

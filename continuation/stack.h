@@ -55,6 +55,9 @@ struct stack_cache {
     uint32_t sole_count;
     uint32_t dedicated_count;
     uint32_t random;
+    /* Of the shared stacks this owner prefers every shares-th, beginning with this one: their lines stay with it. */
+    uint32_t share;
+    uint32_t shares; /* 0: no preference */
 };
 
 enum { STACK_CACHE_MAX = 128, STACK_GUARD_BYTES = 64 * 1024, STACK_INDEX_NONE = 0 };

@@ -306,6 +306,30 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
     } while (true);
 }
 
+/*
+ * While one thread runs, fetch what others will need soon: of the fourth from now its record (anywhere in
+ * it is in its one line), of the second, whose record has been fetched by now, its latest frames
+ * and its cold part.  Hints: thieves may take them meanwhile.
+ */
+ALWAYS_INLINE void look_ahead(struct carrier *c)
+{
+    struct task *task = ring_peek(&c->ring, 1);
+    const struct thread *next;
+    const char *frames;
+
+    if (task == NULL || BUILT_WITH_TSAN)
+        return;
+    __builtin_prefetch(ring_peek(&c->ring, 3));
+    next = thread_of_task(task);
+    frames = next->cont.chunk != NULL ? next->cont.chunk : next->cont.sp;
+    __builtin_prefetch(thread_cold(next));
+    if (frames != NULL) {
+        __builtin_prefetch(frames);
+        __builtin_prefetch(frames + CACHE_LINE);
+        __builtin_prefetch(frames + 2 * CACHE_LINE);
+    }
+}
+
 static void run(struct carrier *c)
 {
     struct processor *p = processor_of(c);
@@ -314,7 +338,7 @@ static void run(struct carrier *c)
     while ((task = carrier_next(c)) != NULL) {
         struct thread *t = thread_of_task(task);
 
-        __builtin_prefetch(ring_peek(&c->ring, 1)); /* anywhere in the record is in its one line */
+        look_ahead(c);
         if (UNLIKELY(t->flags & THREAD_STICKY) || UNLIKELY(pool.force_migrate))
             if (mount_elsewhere(c, t))
                 continue;
@@ -336,6 +360,11 @@ static struct task *timer_fired(uint32_t id, uint32_t sequence)
     return &t->link.task;
 }
 
+static void timer_ahead(uint32_t id)
+{
+    __builtin_prefetch(&thread_table[id], 1);
+}
+
 static void *(*exception_globals)(void);
 
 void mount_init(void)
@@ -354,6 +383,8 @@ static void start(struct carrier *c)
     switch_fp_load(SWITCH_FP_DEFAULT); /* else it is what the creator of this OS thread had set */
     p->errno_at = &errno;
     p->stacks.random = c->random;
+    p->stacks.shares = atomic_load_relaxed(&pool.parallelism);
+    p->stacks.share = c->index % p->stacks.shares;
     p->stack = &no_stack;
     p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
 }
@@ -373,5 +404,6 @@ const struct carrier_hooks thread_hooks = {
     .stop = stop,
     .run = run,
     .timer = timer_fired,
+    .timer_ahead = timer_ahead,
     .hog = hog_report,
 };

@@ -422,7 +422,8 @@ void vthread_spin_hint(void)
     cpu_pause();
 }
 
-static int sleep_until(int64_t deadline_ns)
+/* is_future: the deadline has just been made from the clock, which need not be asked again. */
+static int sleep_until(int64_t deadline_ns, bool is_future)
 {
     int error;
     struct thread *self = thread_self(&error);
@@ -435,8 +436,9 @@ static int sleep_until(int64_t deadline_ns)
             word_clear(&self->word, WORD_INTERRUPTED);
             return EINTR;
         }
-        if (deadline_ns <= clock_now_ns())
+        if (!is_future && deadline_ns <= clock_now_ns())
             break;
+        is_future = false;
         /* A permit must not cut the sleep short: an internal wait that only the timer ends. */
         reason = wait_slow(self, WORD_INTERNAL, deadline_ns);
     }
@@ -451,7 +453,7 @@ int vthread_sleep_ns(int64_t duration_ns)
         vthread_yield();
         return vthread_interrupted() ? EINTR : 0;
     }
-    return sleep_until(vthread_after_ns(duration_ns));
+    return sleep_until(vthread_after_ns(duration_ns), true);
 }
 
 int vthread_sleep_ms(int64_t duration_ms)
@@ -463,7 +465,7 @@ int vthread_sleep_ms(int64_t duration_ms)
 
 int vthread_sleep_until(int64_t deadline_ns)
 {
-    return sleep_until(deadline_ns);
+    return sleep_until(deadline_ns, false);
 }
 
 int64_t vthread_now_ns(void)

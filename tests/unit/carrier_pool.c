@@ -56,6 +56,11 @@ static void on_hog(struct carrier *c, int64_t held_ns, bool computing)
 
 static struct job timed_jobs[1000];
 
+static void on_timer_ahead(uint32_t id)
+{
+    (void)id;
+}
+
 static struct task *on_timer(uint32_t id, uint32_t sequence)
 {
     return sequence == id * 3 ? &timed_jobs[id].task : NULL;
@@ -67,6 +72,7 @@ static const struct carrier_hooks hooks = {
     .stop = on_stop,
     .run = run,
     .timer = on_timer,
+    .timer_ahead = on_timer_ahead,
     .hog = on_hog,
 };
 

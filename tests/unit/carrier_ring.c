@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "base/memory.h"
 #include "carrier/ring.h"
@@ -82,6 +83,39 @@ Test(ring, grows_in_the_middle_of_a_round)
     cr_assert_geq(ring.capacity, (uint32_t)(MANY - 150));
     take(150, MANY);
     cr_assert_null(ring_take(&ring));
+    ring_fini(&ring);
+}
+
+static size_t resident_pages(void)
+{
+    static unsigned char resident[MANY * sizeof(void *) / PAGE_BYTES * 2];
+    char *from = (char *)(((uintptr_t)ring.slots + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+    size_t pages = (size_t)((char *)(ring.slots + ring.capacity) - from) / PAGE_BYTES;
+    size_t count = 0;
+
+    cr_assert_leq(pages, sizeof resident);
+    cr_assert_eq(mincore(from, pages * PAGE_BYTES, resident), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += resident[i] & 1;
+    return count;
+}
+
+Test(ring, gives_memory_back_once_it_is_empty)
+{
+    size_t before;
+
+    begin();
+    push(0, MANY);
+    take(0, MANY - 1);
+    before = resident_pages();
+    cr_assert_gt(before, MANY * sizeof(void *) / PAGE_BYTES / 2);
+    ring_trim(&ring); /* not empty */
+    cr_assert_eq(resident_pages(), before);
+    take(MANY - 1, MANY);
+    ring_trim(&ring);
+    cr_assert_eq(resident_pages(), 0);
+    push(0, MANY);
+    take(0, MANY);
     ring_fini(&ring);
 }
 

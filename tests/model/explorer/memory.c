@@ -35,6 +35,11 @@ void memory_reset(void)
         memset(__start_model_shared, 0, (size_t)(__stop_model_shared - __start_model_shared));
 }
 
+void memory_discard(void *base, size_t bytes)
+{
+    (void)base, (void)bytes; /* nothing looks at it again */
+}
+
 void *memory_alloc(size_t bytes)
 {
     int arena = self == NOBODY ? ACTORS : self;
