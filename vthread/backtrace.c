@@ -228,18 +228,32 @@ static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
 }
 #endif
 
-NOINLINE int vthread_backtrace(vthread_t thread, void **pcs, int n)
+static int backtrace_other(vthread_t thread, void **pcs, int n)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
     uint64_t w;
 
-    if (t == NULL || pcs == NULL || n < 0)
+    if (t == NULL)
         return -EINVAL;
-    if (thread == vthread_self())
-        return backtrace_self(pcs, n);
     w = atomic_load_acquire(&t->word);
     if (word_generation(w) != generation || word_state(w) == WORD_TERMINATED)
         return -ESRCH;
     return word_state(w) == WORD_PARKED ? backtrace_parked(t, w, pcs, n) : -EAGAIN;
+}
+
+NOINLINE int vthread_backtrace(vthread_t thread, void **pcs, int n)
+{
+    int result;
+
+    if (thread == NULL || pcs == NULL || n < 0)
+        return -EINVAL;
+    if (thread == vthread_self())
+        return backtrace_self(pcs, n);
+    result = runtime_begin_look_anywhere();
+    if (result != 0)
+        return -result;
+    result = backtrace_other(thread, pcs, n);
+    runtime_end_look_anywhere();
+    return result;
 }

@@ -81,27 +81,38 @@ static void discard(struct thread *t, struct record_cache *cache)
     record_free(cache, t);
 }
 
-/* A record in state NEW. */
-ALWAYS_INLINE int prepare(struct thread **ret_t, struct record_cache **ret_cache, const vthread_attr_t *attr,
-                          void *(*fn)(void *arg), void *arg)
-{
-    struct processor *p = processor_self();
+/* What a creation works with. */
+struct maker {
+    struct processor *p; /* NULL: a platform thread, in a call (runtime_begin_call) until made() */
     struct record_cache *cache;
+};
+
+static COLD int enter(struct processor *p)
+{
+    return p != NULL ? runtime_enter() : runtime_begin_call();
+}
+
+ALWAYS_INLINE void made(struct maker *m)
+{
+    if (UNLIKELY(m->p == NULL))
+        platform_end_call();
+}
+
+/* A record in state NEW. */
+ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_attr_t *attr, void *(*fn)(void *arg),
+                         void *arg)
+{
+    struct processor *p = m->p;
     struct thread *t;
     uint64_t w;
     int error;
 
-    if (UNLIKELY(p == NULL) || UNLIKELY(runtime_refuses_threads())) {
-        error = runtime_enter();
-        if (error != 0)
-            return error;
-    }
     if (UNLIKELY(fn == NULL))
         return EINVAL;
     if (UNLIKELY(attr != NULL) && !attr_is_valid(attr))
         return EINVAL;
-    cache = p != NULL ? &p->records : record_cache_self();
-    t = cache != NULL ? record_alloc(cache) : NULL;
+    m->cache = p != NULL ? &p->records : record_cache_self();
+    t = record_alloc(m->cache);
     if (UNLIKELY(t == NULL))
         return ENOMEM;
     struct thread_cold *cold = thread_cold(t);
@@ -121,19 +132,34 @@ ALWAYS_INLINE int prepare(struct thread **ret_t, struct record_cache **ret_cache
 
         error = apply_attr(t, attr != NULL ? attr : &none);
         if (error != 0) {
-            discard(t, cache);
+            discard(t, m->cache);
             return error;
         }
     }
     *ret_t = t;
-    *ret_cache = cache;
     return 0;
 }
 
-ALWAYS_INLINE void launch(struct thread *t)
+/* The same, and the call is begun if all went well: the caller ends it with made(). */
+ALWAYS_INLINE int prepare(struct thread **ret_t, struct maker *m, const vthread_attr_t *attr, void *(*fn)(void *arg),
+                          void *arg)
 {
-    struct processor *p = processor_self();
+    int error;
 
+    m->p = processor_self();
+    if (UNLIKELY(m->p == NULL) || UNLIKELY(runtime_refuses_threads())) {
+        error = enter(m->p);
+        if (error != 0)
+            return error;
+    }
+    error = set_up(ret_t, m, attr, fn, arg);
+    if (UNLIKELY(error != 0))
+        made(m);
+    return error;
+}
+
+ALWAYS_INLINE void launch(struct processor *p, struct thread *t)
+{
     atomic_store_relaxed(&t->phase, VTHREAD_STARTED);
     if (LIKELY(p != NULL)) {
         atomic_store_relaxed(&p->created, atomic_load_relaxed(&p->created) + 1);
@@ -144,7 +170,7 @@ ALWAYS_INLINE void launch(struct thread *t)
     }
 }
 
-ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct record_cache *cache)
+ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct maker *m)
 {
     uint64_t w = word_with_state(atomic_load_relaxed(&t->word), WORD_ACTIVE);
     int error;
@@ -157,12 +183,14 @@ ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct record_c
     if (UNLIKELY(t->flags & THREAD_PLATFORM)) {
         error = platform_create(t);
         if (error != 0) {
-            discard(t, cache);
+            discard(t, m->cache);
+            made(m);
             return error;
         }
     } else {
-        launch(t);
+        launch(m->p, t);
     }
+    made(m);
     if (UNLIKELY(runtime_refuses_threads())) /* a shutdown began meanwhile, and may not have seen it */
         vthread_interrupt(handle);
     if (ret_thread != NULL)
@@ -172,43 +200,44 @@ ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct record_c
 
 int vthread_create(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
 {
-    struct record_cache *cache;
+    struct maker m;
     struct thread *t;
     int error;
 
     if (UNLIKELY(stack_is_private(arg)))
         return stack_refuse_private("vthread_create", "the argument", arg);
-    error = prepare(&t, &cache, attr, fn, arg);
-    return LIKELY(error == 0) ? begin(ret_thread, t, cache) : error;
+    error = prepare(&t, &m, attr, fn, arg);
+    return LIKELY(error == 0) ? begin(ret_thread, t, &m) : error;
 }
 
 int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), const void *ptr,
                         size_t size)
 {
-    struct record_cache *cache;
+    struct maker m;
     struct thread *t;
     struct thread_extra *extra;
     int error;
 
     if (ptr == NULL && size > 0)
         return EINVAL;
-    error = prepare(&t, &cache, attr, fn, NULL);
+    error = prepare(&t, &m, attr, fn, NULL);
     if (error != 0)
         return error;
     extra = thread_extra_get(t);
     if (extra == NULL || (extra->copy = memory_alloc(size > 0 ? size : 1)) == NULL) {
-        discard(t, cache);
+        discard(t, m.cache);
+        made(&m);
         return ENOMEM;
     }
     if (size > 0)
         memcpy(extra->copy, ptr, size);
     atomic_store_relaxed(&t->slot, extra->copy);
-    return begin(ret_thread, t, cache);
+    return begin(ret_thread, t, &m);
 }
 
 int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
 {
-    struct record_cache *cache;
+    struct maker m;
     struct thread *t;
     int error;
 
@@ -216,22 +245,21 @@ int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(v
         return EINVAL;
     if (stack_is_private(arg))
         return stack_refuse_private("vthread_new", "the argument", arg);
-    error = prepare(&t, &cache, attr, fn, arg);
+    error = prepare(&t, &m, attr, fn, arg);
     if (error != 0)
         return error;
     atomic_store_relaxed(&t->phase, VTHREAD_NEW);
     *ret_thread = thread_handle(t);
+    made(&m);
     return 0;
 }
 
-int vthread_start(vthread_t thread)
+static int start(vthread_t thread, struct processor *p)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
-    int error = runtime_enter();
+    int error;
 
-    if (error != 0)
-        return error;
     if (t == NULL)
         return EINVAL;
     if (!word_leave_new(&t->word, generation, WORD_ACTIVE, 0)) {
@@ -240,7 +268,7 @@ int vthread_start(vthread_t thread)
         return word_generation(w) == generation && word_state(w) != WORD_TERMINATED ? EBUSY : ESRCH;
     }
     if (!(t->flags & THREAD_PLATFORM)) {
-        launch(t);
+        launch(p, t);
         return 0;
     }
     error = platform_create(t);
@@ -248,5 +276,17 @@ int vthread_start(vthread_t thread)
         _Static_assert(WORD_NEW == 0, "cleared bits mean NEW");
         word_clear(&t->word, WORD_STATE_MASK);
     }
+    return error;
+}
+
+int vthread_start(vthread_t thread)
+{
+    struct maker m = {.p = processor_self()};
+    int error = enter(m.p);
+
+    if (error != 0)
+        return error;
+    error = start(thread, m.p);
+    made(&m);
     return error;
 }

@@ -79,7 +79,7 @@ static int hold(vthread_t thread, bool *ret_held)
     return *ret_held ? vthread_ref(thread) : 0;
 }
 
-int vthread_name(vthread_t thread, char *buffer, size_t size)
+static int get_name(vthread_t thread, char *buffer, size_t size)
 {
     char name[256];
     uint64_t w;
@@ -88,8 +88,6 @@ int vthread_name(vthread_t thread, char *buffer, size_t size)
     bool held;
     int error;
 
-    if (thread == NULL || (buffer == NULL && size > 0))
-        return EINVAL;
     error = t != NULL ? hold(thread, &held) : ESRCH;
     if (error != 0)
         return error;
@@ -102,7 +100,21 @@ int vthread_name(vthread_t thread, char *buffer, size_t size)
     return 0;
 }
 
-int vthread_setname(vthread_t thread, const char *name)
+int vthread_name(vthread_t thread, char *buffer, size_t size)
+{
+    int error;
+
+    if (thread == NULL || (buffer == NULL && size > 0))
+        return EINVAL;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    error = get_name(thread, buffer, size);
+    runtime_end_look_anywhere();
+    return error;
+}
+
+static int set_name(vthread_t thread, const char *name)
 {
     uint64_t w;
     struct thread *t = known(thread, &w);
@@ -111,8 +123,6 @@ int vthread_setname(vthread_t thread, const char *name)
     bool held;
     int error;
 
-    if (thread == NULL || name == NULL || strlen(name) >= 256)
-        return EINVAL;
     if (t == NULL || word_state(w) == WORD_TERMINATED)
         return ESRCH;
     copy = memory_alloc(strlen(name) + 1);
@@ -135,6 +145,20 @@ int vthread_setname(vthread_t thread, const char *name)
             vthread_unref(thread);
     }
     memory_free(copy);
+    return error;
+}
+
+int vthread_setname(vthread_t thread, const char *name)
+{
+    int error;
+
+    if (thread == NULL || name == NULL || strlen(name) >= 256)
+        return EINVAL;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    error = set_name(thread, name);
+    runtime_end_look_anywhere();
     return error;
 }
 

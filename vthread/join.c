@@ -38,9 +38,8 @@ static void free_record(struct thread *t, struct record_cache *cache)
     if (UNLIKELY(thread_extra(t) != NULL))
         thread_extra_free(t);
     if (cache == NULL)
-        cache = record_cache_self();
-    if (LIKELY(cache != NULL)) /* else it is lost to reuse, and to nothing else */
-        record_free(cache, t);
+        cache = record_cache_self(); /* there is one: a platform thread is in a call */
+    record_free(cache, t);
 }
 
 /*
@@ -163,8 +162,7 @@ void *vthread_fail(int error)
 
 /* ---- join ---- */
 
-/* The thread is TERMINATED, without JOINERS: take what it has left.  0 or ESRCH. */
-static int consume(struct thread *t, uint32_t generation, void **ret_value)
+static int consume_here(struct thread *t, uint32_t generation, void **ret_value, struct record_cache *cache)
 {
     uint64_t before;
     bool frees = true;
@@ -183,8 +181,28 @@ static int consume(struct thread *t, uint32_t generation, void **ret_value)
         *ret_value = atomic_load_relaxed(&thread_cold(t)->value);
     }
     if (error == 0 && frees)
-        free_record(t, NULL);
+        free_record(t, cache);
     return error;
+}
+
+static COLD int consume_outside(struct thread *t, uint32_t generation, void **ret_value)
+{
+    int error = runtime_begin_look();
+
+    if (error != 0)
+        return error;
+    error = consume_here(t, generation, ret_value, NULL);
+    platform_end_call();
+    return error;
+}
+
+/* The thread is TERMINATED, without JOINERS: take what it has left.  0, ESRCH or ENOMEM. */
+static int consume(struct thread *t, uint32_t generation, void **ret_value)
+{
+    struct processor *p = processor_self();
+
+    return LIKELY(p != NULL) ? consume_here(t, generation, ret_value, &p->records)
+                             : consume_outside(t, generation, ret_value);
 }
 
 /* With the lock: queue up (-1), or say why that cannot be.  EAGAIN: it has ended, and the fast way is open. */
@@ -291,8 +309,8 @@ int vthread_join(vthread_t thread, void **ret_value)
     return vthread_join_until(thread, ret_value, VTHREAD_FOREVER);
 }
 
-/* A NEW thread will never run. */
-static void discard(struct thread *t)
+/* A NEW thread, TERMINATED just now, will never run.  True: its record is to be freed. */
+static bool discard(struct thread *t)
 {
     bool frees;
 
@@ -302,11 +320,16 @@ static void discard(struct thread *t)
     thread_cold(t)->ended = 1;
     frees = !(word_clear(&t->word, WORD_JOINERS) & WORD_COUNTED) || is_over_locked(t);
     lock_release(lock_of(t));
-    if (frees)
-        free_record(t, NULL);
+    return frees;
 }
 
-int vthread_detach(vthread_t thread)
+void thread_discard_new(struct thread *t)
+{
+    if (word_leave_new(&t->word, word_generation(atomic_load_relaxed(&t->word)), WORD_TERMINATED, WORD_CONSUMED))
+        (void)discard(t);
+}
+
+static int detach(vthread_t thread)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
@@ -315,7 +338,8 @@ int vthread_detach(vthread_t thread)
     if (t == NULL)
         return EINVAL;
     if (word_leave_new(&t->word, generation, WORD_TERMINATED, WORD_CONSUMED)) {
-        discard(t);
+        if (discard(t))
+            free_record(t, NULL);
         return 0;
     }
     w = atomic_load_acquire(&t->word);
@@ -330,9 +354,20 @@ int vthread_detach(vthread_t thread)
     return 0;
 }
 
+int vthread_detach(vthread_t thread)
+{
+    int error = runtime_begin_look_anywhere();
+
+    if (error != 0)
+        return error;
+    error = detach(thread);
+    runtime_end_look_anywhere();
+    return error;
+}
+
 /* ---- counted references ---- */
 
-int vthread_ref(vthread_t thread)
+static int ref(vthread_t thread)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
@@ -361,15 +396,24 @@ int vthread_ref(vthread_t thread)
     return error;
 }
 
-int vthread_unref(vthread_t thread)
+int vthread_ref(vthread_t thread)
+{
+    int error = runtime_begin_look_anywhere();
+
+    if (error != 0)
+        return error;
+    error = ref(thread);
+    runtime_end_look_anywhere();
+    return error;
+}
+
+static int unref(vthread_t thread)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
     bool frees = false;
     int error = 0;
 
-    if (thread == NULL)
-        return 0;
     if (t == NULL)
         return EINVAL;
     lock_acquire(lock_of(t));
@@ -382,5 +426,19 @@ int vthread_unref(vthread_t thread)
     lock_release(lock_of(t));
     if (frees)
         free_record(t, NULL);
+    return error;
+}
+
+int vthread_unref(vthread_t thread)
+{
+    int error;
+
+    if (thread == NULL)
+        return 0;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    error = unref(thread);
+    runtime_end_look_anywhere();
     return error;
 }

@@ -41,7 +41,7 @@ static COLD void handed_over(struct stack_member *member)
     else if (c != NULL)
         carrier_push(c, &t->link.task);
     else
-        pool_inject(&t->link.task);
+        platform_inject(&t->link.task);
 }
 
 void thread_stack_release(struct stack *s)
@@ -174,7 +174,7 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
         cont_drop(&t->cont, s, &p->chunks);
         stack_give_back(&p->stacks, s);
     }
-    atomic_store_relaxed(&p->ended, atomic_load_relaxed(&p->ended) + 1);
+    atomic_store_release(&p->ended, atomic_load_relaxed(&p->ended) + 1); /* pairs with alive() in runtime.c */
     thread_ended(t, &p->records);
 }
 

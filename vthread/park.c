@@ -208,7 +208,7 @@ void thread_make_runnable(struct thread *t, int reason, struct task_list *list)
     else if ((c = carrier_self()) != NULL)
         carrier_push(c, &t->link.task);
     else
-        pool_inject(&t->link.task);
+        platform_inject(&t->link.task);
 }
 
 /* The same for the commonest case: a carrier wakes a thread that waits off its carrier. */

@@ -3,13 +3,15 @@
  * Platform threads: their records and parkers, and threads of kind PLATFORM.
  *
  * A record is made when a platform thread first needs to be named, and freed
- * when the OS thread ends (a pthread key's destructor).  struct platform is pooled
- * and never freed while the runtime lives: a late waker may still touch its parker.
+ * when the OS thread ends (a pthread key's destructor), however often the runtime
+ * was shut down meanwhile.  struct platform is pooled and never freed while the
+ * runtime lives: a late waker may still touch its parker.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/panic.h"
@@ -23,7 +25,8 @@ static struct {
     pthread_key_t key;
     struct lock lock;
     struct platform *free;
-    struct platform *all;
+    ATOMIC(struct platform *) all;
+    ATOMIC(uint32_t) nameless_calls; /* of threads that there was no struct platform for */
 } platforms = {.once = PTHREAD_ONCE_INIT};
 
 /* The records of a thread that ends go back. */
@@ -37,27 +40,34 @@ static void give_back_records(struct platform *pl)
     record_cache_flush(&pl->records);
 }
 
+static void give_back(struct platform *pl)
+{
+    lock_acquire(&platforms.lock);
+    pl->next_free = platforms.free;
+    platforms.free = pl;
+    lock_release(&platforms.lock);
+}
+
 static void platform_leave(struct platform *pl)
 {
     if (pl->counted) {
         pl->counted = false;
         give_back_records(pl);
         runtime_count_ended(); /* only now: nothing of ours is touched that a shutdown may free */
-        lock_acquire(&platforms.lock);
-    } else {
-        /* A shutdown does not wait for this thread: the lock keeps the records in being meanwhile. */
-        lock_acquire(&platforms.lock);
+    } else if (runtime_begin_look() == 0) {
         give_back_records(pl);
+        platform_end_call();
+    } else {
+        return; /* the child of a fork */
     }
-    pl->next_free = platforms.free;
-    platforms.free = pl;
-    lock_release(&platforms.lock);
+    give_back(pl);
 }
 
 static void at_thread_end(void *value)
 {
-    platform_current = NULL;
+    platform_current = value; /* for what is done here */
     platform_leave(value);
+    platform_current = NULL;
 }
 
 static void make_key(void)
@@ -78,14 +88,14 @@ static struct platform *platform_self(void)
     if (pl != NULL) {
         platforms.free = pl->next_free;
     } else if ((pl = memory_alloc(sizeof *pl)) != NULL) {
-        pl->next = platforms.all;
-        platforms.all = pl;
+        pl->next = atomic_load_relaxed(&platforms.all);
+        atomic_store_release(&platforms.all, pl); /* pairs with platform_await_calls */
     }
     lock_release(&platforms.lock);
     if (pl == NULL)
         return NULL;
     if (pthread_setspecific(platforms.key, pl) != 0) {
-        platform_leave(pl);
+        give_back(pl);
         return NULL;
     }
     platform_current = pl;
@@ -144,11 +154,12 @@ struct thread *thread_self(int *ret_error)
     }
     pl = platform_current;
     if (pl == NULL || pl->self == NULL) {
-        error = runtime_enter();
+        error = runtime_begin_call();
         if (error == 0) {
-            pl = platform_self();
-            if (pl == NULL || (pl->self == NULL && foreign_self(pl) == NULL))
+            pl = platform_current;
+            if (pl->self == NULL && foreign_self(pl) == NULL)
                 error = ENOMEM;
+            platform_end_call();
         }
     }
     if (ret_error != NULL)
@@ -156,29 +167,81 @@ struct thread *thread_self(int *ret_error)
     return error == 0 ? pl->self : NULL;
 }
 
-/*
- * The runtime has gone: records named so far are no more.  What no thread uses is
- * freed; the others keep theirs, empty.
- */
-void platform_forget_all(void)
+/* The runtime has gone.  Threads keep their records; what no thread uses is freed. */
+void platform_end_life(void)
 {
-    struct platform **at = &platforms.all;
-
     lock_acquire(&platforms.lock);
-    for (struct platform *pl = platforms.all; pl != NULL; pl = pl->next) {
-        pl->self = NULL;
-        pl->records = (struct record_cache){0};
-    }
     while (platforms.free != NULL) {
         struct platform *gone = platforms.free;
+        struct platform *before = atomic_load_relaxed(&platforms.all);
 
         platforms.free = gone->next_free;
-        for (at = &platforms.all; *at != gone; at = &(*at)->next)
-            ;
-        *at = gone->next;
+        if (before == gone) {
+            atomic_store_relaxed(&platforms.all, gone->next);
+        } else {
+            while (before->next != gone)
+                before = before->next;
+            before->next = gone->next;
+        }
         memory_free(gone);
     }
+    for (struct platform *pl = atomic_load_relaxed(&platforms.all); pl != NULL; pl = pl->next)
+        pl->records = (struct record_cache){0}; /* record_end_life finds them by index */
     lock_release(&platforms.lock);
+}
+
+/* ---- calls under way (thread.h) ---- */
+
+int platform_begin_call(void)
+{
+    struct platform *pl = platform_self();
+
+    if (UNLIKELY(pl == NULL))
+        return ENOMEM;
+    atomic_store_relaxed(&pl->calls, atomic_load_relaxed(&pl->calls) + 1);
+    barrier_light(); /* pairs with the heavy ones in vthread_runtime_shutdown */
+    return 0;
+}
+
+bool platform_is_nested(void)
+{
+    return atomic_load_relaxed(&platform_current->calls) > 1;
+}
+
+void platform_end_call(void)
+{
+    struct platform *pl = platform_current;
+
+    /* release: pairs with platform_await_calls */
+    atomic_store_release(&pl->calls, atomic_load_relaxed(&pl->calls) - 1);
+}
+
+/* Each thread once: whoever begins later sees what was stored before the barrier, and turns back. */
+void platform_await_calls(void)
+{
+    struct platform *pl = atomic_load_acquire(&platforms.all); /* those to come are before it in the list */
+
+    for (; pl != NULL; pl = pl->next)
+        while (atomic_load_acquire(&pl->calls) > 0)
+            usleep(50);
+    while (atomic_load_seq_cst(&platforms.nameless_calls) > 0)
+        usleep(50);
+}
+
+/*
+ * Until the thread is in the queue it has not ended, so the runtime stays up without
+ * further question; but then it may be gone before this returns.
+ */
+void platform_inject(struct task *task)
+{
+    if (LIKELY(platform_begin_call() == 0)) {
+        pool_inject(task);
+        platform_end_call();
+        return;
+    }
+    atomic_fetch_add_seq_cst(&platforms.nameless_calls, 1);
+    pool_inject(task);
+    atomic_fetch_sub_acq_rel(&platforms.nameless_calls, 1);
 }
 
 void platform_forget_self(void)

@@ -5,6 +5,11 @@
  * A free record has the generation of its next life, so no handle names it.
  * When a generation is used up (after four thousand million lives) the record
  * is retired for good: ids are never reused.
+ *
+ * The columns are reserved once and stay: a platform thread may be looking at a
+ * word while the runtime goes down.  Then the records of platform threads live
+ * on, and of the pages beyond the last of them the memory is given back; a word
+ * that is read there meanwhile is 0, and nothing that is done to it matters.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +34,16 @@ static struct {
     struct thread *batches; /* linked by cont.chunk; within a batch by link */
 } depot;
 
+static void unreserve(void)
+{
+    memory_unreserve(thread_table, depot.max * sizeof(struct thread));
+    memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
+    memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
+    thread_table = NULL;
+    thread_cold_table = NULL;
+    timer_positions = NULL;
+}
+
 bool record_init(void)
 {
     if (thread_table != NULL)
@@ -39,10 +54,12 @@ bool record_init(void)
         timer_positions = memory_reserve(depot.max * sizeof(timer_position), (size_t)2 << 20);
         if (thread_table != NULL && thread_cold_table != NULL && timer_positions != NULL)
             return true;
-        record_fini();
+        unreserve(); /* nobody has seen them */
     }
     return false;
 }
+
+/* ---- the end of a life of the runtime ---- */
 
 /* Handles of this life of the runtime name nothing in the next: its generations begin where these end. */
 static void pass_generations(void)
@@ -57,19 +74,83 @@ static void pass_generations(void)
     }
 }
 
-void record_fini(void)
+/* What the thread that has ended, or has never been started, leaves behind. */
+static void clear_away(struct thread *t)
 {
-    pass_generations();
-    atomic_store_relaxed(&thread_count, 0); /* late users of a handle find nothing */
-    memory_unreserve(thread_table, depot.max * sizeof(struct thread));
-    memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
-    memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
-    thread_table = NULL;
-    thread_cold_table = NULL;
-    timer_positions = NULL;
-    depot.batches = NULL;
-    depot.committed = 0;
+    uint64_t w = atomic_load_relaxed(&t->word);
+
+    if (word_state(w) == WORD_NEW)
+        thread_discard_new(t);
+    thread_extra_free(t);
 }
+
+/* Free, and of a generation that no handle has.  A mere reader may be there. */
+static void make_free(struct thread *t)
+{
+    uint64_t w = atomic_load_relaxed(&t->word);
+
+    atomic_store_relaxed(&t->word, (w & WORD_SEQUENCE_MASK) | WORD_TERMINATED |
+                                       (uint64_t)depot.first_generation << WORD_GENERATION_SHIFT);
+}
+
+static void discard_pages(void *column, size_t from, size_t to)
+{
+    char *begin = column;
+
+    from = (from + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    if (from < to)
+        memory_discard(begin + from, to - from);
+}
+
+static bool is_in_use(struct thread *t)
+{
+    enum word_state state = word_state(atomic_load_acquire(&t->word));
+
+    return state == WORD_ACTIVE || state == WORD_PARKED;
+}
+
+/* Free records up to `end`, in batches again. */
+static void rebuild(uint32_t end)
+{
+    struct record_cache cache = {0};
+
+    depot.batches = NULL;
+    for (uint32_t i = end - 1; i >= 1; i--) {
+        struct thread *t = &thread_table[i];
+
+        if (is_in_use(t))
+            continue;
+        make_free(t);
+        t->cont.chunk = NULL;
+        t->link.thread = cache.head;
+        cache.head = t;
+        if (++cache.count == RECORD_BATCH)
+            record_drain(&cache, RECORD_BATCH);
+    }
+    record_cache_flush(&cache);
+}
+
+void record_end_life(void)
+{
+    uint32_t count = record_count();
+    uint32_t end = 1;
+
+    pass_generations();
+    for (uint32_t i = 1; i < count; i++) {
+        if (is_in_use(&thread_table[i]))
+            end = i + 1;
+        else
+            clear_away(&thread_table[i]);
+    }
+    end = end > 1 ? (end - 2) / RECORD_BATCH * RECORD_BATCH + RECORD_BATCH + 1 : 1;
+    atomic_store_release(&thread_count, end > 1 ? end : 0);
+    rebuild(end);
+    discard_pages(thread_table, end * sizeof(struct thread), count * sizeof(struct thread));
+    discard_pages(thread_cold_table, end * sizeof(struct thread_cold), count * sizeof(struct thread_cold));
+    discard_pages(timer_positions, end * sizeof(timer_position), count * sizeof(timer_position));
+}
+
+/* ---- making them ---- */
 
 size_t record_committed_bytes(void)
 {

@@ -17,7 +17,11 @@
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
-enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING };
+/*
+ * STOPPING: no new threads; those there are end.  CLOSING, with the lock held
+ * throughout: everything is being taken down.
+ */
+enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING, LIFE_CLOSING };
 
 enum {
     DEFAULT_STACK_BYTES = 1024 * 1024,
@@ -60,7 +64,7 @@ void runtime_count_created(int n)
 
 void runtime_count_ended(void)
 {
-    atomic_fetch_add_relaxed(&runtime.ended, 1);
+    atomic_fetch_add_acq_rel(&runtime.ended, 1); /* release: pairs with alive() */
 }
 
 /* The child has one thread, which is nobody's carrier and has no record: every call finds that out. */
@@ -235,14 +239,18 @@ static int start_locked(void)
     return error != 0 ? error : pool_start(&pool_params);
 }
 
+/* With the lock: once this returns no platform thread is inside a call, and none gets in until it is over. */
+static void close_locked(void)
+{
+    atomic_store_release(&runtime.life, LIFE_CLOSING);
+    barrier_heavy();
+    platform_await_calls();
+}
+
 static void free_everything(void)
 {
-    uint32_t count = record_count();
-
-    for (uint32_t i = 1; i < count; i++)
-        thread_extra_free(&thread_table[i]);
-    platform_forget_all();
-    record_fini();
+    platform_end_life();
+    record_end_life();
     if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
         misuse("vthread_runtime_shutdown",
                "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
@@ -261,10 +269,11 @@ static COLD int start(void)
     life = atomic_load_relaxed(&runtime.life);
     if (life == LIFE_STOPPED) {
         error = start_locked();
-        if (error == 0)
-            atomic_store_release(&runtime.life, LIFE_RUNNING);
-        else
+        if (error != 0) {
+            close_locked();
             free_everything();
+        }
+        atomic_store_release(&runtime.life, error == 0 ? LIFE_RUNNING : LIFE_STOPPED);
     } else if (life == LIFE_STOPPING) {
         error = ECANCELED;
     }
@@ -282,16 +291,58 @@ int runtime_enter(void)
     return start();
 }
 
+int runtime_begin_call(void)
+{
+    int error;
+
+    for (;;) {
+        error = runtime_enter();
+        if (error == 0)
+            error = platform_begin_call();
+        if (error != 0)
+            return error;
+        /* acquire: pairs with the end of the start, and of the shutdown before it */
+        if (LIKELY(atomic_load_acquire(&runtime.life) == LIFE_RUNNING))
+            return 0;
+        platform_end_call();
+    }
+}
+
+int runtime_begin_look(void)
+{
+    int error;
+
+    for (;;) {
+        if (UNLIKELY(runtime_forked()))
+            return ENOTSUP;
+        error = platform_begin_call();
+        if (error != 0)
+            return error;
+        if (LIKELY(atomic_load_acquire(&runtime.life) != LIFE_CLOSING) || platform_is_nested())
+            return 0;
+        platform_end_call();
+        pthread_mutex_lock(&runtime.lock); /* until it is over */
+        pthread_mutex_unlock(&runtime.lock);
+    }
+}
+
 /* ---- statistics ---- */
+
+/* A call of whatever thread that needs the runtime to run. */
+static int begin_call_anywhere(void)
+{
+    return processor_self() != NULL ? runtime_enter() : runtime_begin_call();
+}
 
 int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
 {
     vthread_runtime_stats_t s = {0};
-    uint64_t ended = atomic_load_relaxed(&runtime.ended);
-    int error = runtime_enter();
+    int error = begin_call_anywhere();
+    uint64_t ended;
 
     if (error != 0)
         return error;
+    ended = atomic_load_relaxed(&runtime.ended);
     s.threads_created = atomic_load_relaxed(&runtime.created);
     s.carriers = atomic_load_acquire(&pool.count);
     for (uint32_t i = 0; i < s.carriers; i++) {
@@ -313,6 +364,7 @@ int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
     s.stacks = stack_count();
     s.chunk_bytes = chunk_committed_bytes();
     s.record_bytes = record_committed_bytes();
+    runtime_end_look_anywhere();
     if (ret_stats != NULL)
         *ret_stats = s;
     return 0;
@@ -320,32 +372,38 @@ int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
 
 int vthread_runtime_set_parallelism(unsigned n)
 {
-    int error = runtime_enter();
+    int error = begin_call_anywhere();
 
     if (error != 0)
         return error;
     if (n == 0 || n > pool.max_pool_size)
-        return EINVAL;
-    pool_set_parallelism(n);
-    return 0;
+        error = EINVAL;
+    else
+        pool_set_parallelism(n);
+    runtime_end_look_anywhere();
+    return error;
 }
 
 /* ---- shutdown ---- */
 
+/*
+ * Never less than there are: first all ends are read, and then all beginnings.  The
+ * other way round a thread that is made, moves to another carrier and ends during
+ * the count would stand for its maker, which lives on.
+ */
 static uint64_t alive(void)
 {
-    vthread_runtime_stats_t s = {0};
+    uint64_t ended = atomic_load_acquire(&runtime.ended);
+    uint64_t created;
+    uint32_t count = atomic_load_acquire(&pool.count);
 
-    s.threads_created = atomic_load_relaxed(&runtime.created);
-    uint64_t ended = atomic_load_relaxed(&runtime.ended);
-
-    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
-        struct processor *p = (struct processor *)(void *)pool_carrier(i);
-
-        s.threads_created += atomic_load_relaxed(&p->created);
-        ended += atomic_load_relaxed(&p->ended);
-    }
-    return s.threads_created - ended;
+    for (uint32_t i = 0; i < count; i++)
+        ended += atomic_load_acquire(&((struct processor *)(void *)pool_carrier(i))->ended);
+    created = atomic_load_relaxed(&runtime.created);
+    count = atomic_load_acquire(&pool.count); /* perhaps a new one */
+    for (uint32_t i = 0; i < count; i++)
+        created += atomic_load_relaxed(&((struct processor *)(void *)pool_carrier(i))->created);
+    return created - ended;
 }
 
 /* Call fn for every started thread that the library made and that has not ended. */
@@ -402,6 +460,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     atomic_store_release(&runtime.life, LIFE_STOPPING);
     pthread_mutex_unlock(&runtime.lock);
     barrier_heavy(); /* threads that were being created are seen here, or see that they come too late (create.c) */
+    platform_await_calls(); /* from here on only those that are alive make threads */
     for_each_alive(interrupt_one, NULL);
     while (alive() > 0) {
         if (deadline_ns != VTHREAD_FOREVER && clock_now_ns() >= deadline_ns) {
@@ -414,6 +473,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
             pause.tv_nsec += pause.tv_nsec / 4;
     }
     pthread_mutex_lock(&runtime.lock);
+    close_locked();
     pool_stop();
     overflow_handler_remove();
     free_everything();

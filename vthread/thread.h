@@ -149,7 +149,11 @@ struct record_cache {
 };
 
 bool record_init(void);
-void record_fini(void);
+/*
+ * The runtime is down, and nobody makes or frees records (platform_await_calls): all
+ * become free but those of platform threads, and most of the memory is given back.
+ */
+void record_end_life(void);
 size_t record_committed_bytes(void);
 /* The slow halves: fill an empty cache (false: out of memory), and give n records to the depot. */
 enum { RECORD_BATCH = 64, RECORD_CACHE_MAX = 2 * RECORD_BATCH };
@@ -231,8 +235,9 @@ struct processor {
 struct platform {
     struct thread *self; /* made at first need */
     struct parker parker;
-    struct record_cache records;
-    bool counted; /* made by platform_create: among those that a shutdown waits for */
+    struct record_cache records; /* during a call only; see platform_begin_call */
+    ATOMIC(uint32_t) calls;      /* under way, each inside the one before; the thread's own */
+    bool counted;                /* made by platform_create: among those that a shutdown waits for */
     struct platform *next_free;
     struct platform *next; /* of all; pooled, never freed while the runtime lives */
 };
@@ -288,6 +293,50 @@ void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list
 
 /* Makes sure that the runtime runs: 0, or the error to return (ENOTSUP, ECANCELED, EAGAIN, ENOMEM). */
 int runtime_enter(void);
+
+/*
+ * Calls of platform threads and the shutdown.
+ *
+ * Carriers are stopped before anything is taken down, but platform threads may be
+ * in the middle of a call.  To read and change a word is always allowed, for
+ * records are never unmapped; and who owns a thread that has not ended (having won
+ * its wake, say) keeps the runtime up.  All else is done between a begin and an
+ * end, with the asymmetric barrier between:
+ *
+ *     platform thread                 shutdown
+ *     calls := calls + 1              life := STOPPING, later CLOSING
+ *     barrier_light                   barrier_heavy
+ *     life as I need it?              wait for calls = 0, of each thread once
+ *     no: end, and think again
+ *
+ * After STOPPING no platform thread makes new threads, so that the number of those
+ * alive falls to 0 for good; after CLOSING nobody is anywhere.
+ * Between begin and end no callback of the user's is called, and nothing waits for
+ * other threads of this library.
+ */
+/* With the runtime running, started if need be: 0, or as runtime_enter.  Not inside another. */
+NODISCARD int runtime_begin_call(void);
+/* Whether it runs or not, but not while it is taken down: 0, ENOTSUP or ENOMEM. */
+NODISCARD int runtime_begin_look(void);
+void platform_end_call(void);
+
+/* The same for callers that may be on a carrier, where nothing needs to be done. */
+NODISCARD static inline int runtime_begin_look_anywhere(void)
+{
+    return processor_self() != NULL ? 0 : runtime_begin_look();
+}
+static inline void runtime_end_look_anywhere(void)
+{
+    if (processor_self() == NULL)
+        platform_end_call();
+}
+
+/* Count the call; 0 or ENOMEM.  The life of the runtime is to be looked at next. */
+NODISCARD int platform_begin_call(void);
+bool platform_is_nested(void); /* the call counted last is inside another */
+void platform_await_calls(void);
+/* Hand in a thread that the caller has made runnable. */
+void platform_inject(struct task *task);
 extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
 extern HIDDEN bool runtime_strict; /* set while nothing runs */
 static inline bool runtime_is_strict(void)
@@ -307,6 +356,7 @@ extern const struct carrier_hooks thread_hooks;
 void thread_finish(void *value);
 void unpin_all(struct thread *self); /* at its end */
 void thread_ended(struct thread *t, struct record_cache *cache);
+void thread_discard_new(struct thread *t); /* it shall never be started */
 void thread_extra_free(struct thread *t);
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
@@ -323,7 +373,7 @@ static inline bool stack_is_private(const void *p)
 int stack_refuse_private(const char *call, const char *what, const void *p);
 
 int platform_create(struct thread *t);
-void platform_forget_all(void);
+void platform_end_life(void);
 void platform_forget_self(void);
 bool platform_is_ours(void); /* the calling thread is of kind PLATFORM */
 void runtime_count_created(int n);

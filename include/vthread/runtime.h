@@ -70,7 +70,9 @@ VTHREAD_API int vthread_runtime_set_parallelism(unsigned n);
 /*
  * End the runtime: new threads are refused (ECANCELED), those that live are
  * interrupted and waited for, the carriers stopped, everything freed.  A later
- * call of the library starts it anew.
+ * call of the library starts it anew.  Other platform threads may be calling the
+ * library meanwhile; they keep their own handles until they end.  (The calls of
+ * net.h and os.h on platform threads must have returned before.)
  *
  * Returns 0, or
  *   ETIMEDOUT  some are left, and the misuse handler was told their names; call again

@@ -59,6 +59,16 @@ void thread_extra_free(struct thread *t)
     (void)t;
 }
 
+/* No shutdown here. */
+int runtime_begin_look(void)
+{
+    return 0;
+}
+
+void platform_end_call(void)
+{
+}
+
 /* ---- actors ---- */
 
 static void ends(void)

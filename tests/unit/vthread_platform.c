@@ -183,6 +183,40 @@ Test(platform, a_foreign_thread_outlives_the_runtime)
     help_shutdown();
 }
 
+static void *park_twice(void *arg)
+{
+    atomic_store(&waiter, (uintptr_t)vthread_self());
+    CHECK(vthread_park() == 0);
+    atomic_store(&step, 1);
+    CHECK(vthread_self() == (vthread_t)atomic_load(&waiter));
+    CHECK(vthread_park() == 0);
+    return arg;
+}
+
+Test(platform, a_foreign_thread_keeps_its_handle_until_it_ends)
+{
+    pthread_t thread;
+    void *wrong = NULL;
+    vthread_t t;
+
+    cr_assert_eq(pthread_create(&thread, NULL, park_twice, NULL), 0);
+    cr_assert(EVENTUALLY(atomic_load(&waiter) != 0));
+    t = (vthread_t)atomic_load(&waiter);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    for (int i = 0; i < 200; i++)
+        help_start(help_nothing, NULL);
+    help_shutdown();
+    cr_assert_eq(vthread_state(t), VTHREAD_PINNED, "its wait is no business of the runtime's");
+    vthread_unpark(t);
+    cr_assert(EVENTUALLY(atomic_load(&step) == 1));
+    help_run(help_nothing, NULL);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    vthread_unpark(t);
+    cr_assert_eq(pthread_join(thread, &wrong), 0);
+    cr_assert_null(wrong, "%s", (const char *)wrong);
+    cr_assert_not(vthread_is_alive(t));
+}
+
 Test(platform, shutdown_waits_for_those_the_library_made)
 {
     for (int i = 0; i < 20; i++) {
