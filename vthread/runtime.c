@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +77,53 @@ static void in_child(void)
     platform_forget_self();
 }
 
+/* ---- complaints ---- */
+
+/* Handlers may call the library, so what is found under the lock is told after it. */
+enum { COMPLAINTS_MAX = 16 }; /* more than there are reasons */
+
+struct complaints {
+    unsigned count;
+    struct complaint {
+        const char *call; /* a literal */
+        char text[240];
+    } list[COMPLAINTS_MAX];
+};
+
+static struct complaints complaints; /* under runtime.lock */
+
+PRINTF_FORMAT(2, 3) static void complain_locked(const char *call, const char *format, ...)
+{
+    struct complaint *c;
+    va_list args;
+
+    if (complaints.count == COMPLAINTS_MAX)
+        return;
+    c = &complaints.list[complaints.count++];
+    c->call = call;
+    va_start(args, format);
+    vsnprintf(c->text, sizeof c->text, format, args);
+    va_end(args);
+}
+
+static COLD NOINLINE void unlock_and_complain(void)
+{
+    struct complaints mine = complaints;
+
+    complaints.count = 0;
+    pthread_mutex_unlock(&runtime.lock);
+    for (unsigned i = 0; i < mine.count; i++)
+        misuse(mine.list[i].call, "%s", mine.list[i].text);
+}
+
+static void unlock(void)
+{
+    if (UNLIKELY(complaints.count > 0))
+        unlock_and_complain();
+    else
+        pthread_mutex_unlock(&runtime.lock);
+}
+
 /* ---- configuration ---- */
 
 static unsigned long env_number(const char *name, unsigned long fallback, unsigned long low, unsigned long high)
@@ -88,8 +137,8 @@ static unsigned long env_number(const char *name, unsigned long fallback, unsign
     errno = 0;
     value = strtoul(text, &end, 10);
     if (errno != 0 || *end != '\0' || *text == '-' || value < low || value > high) {
-        misuse(name, "the environment variable %s=\"%s\" is ignored: it takes a whole number from %lu to %lu", name, text, low,
-               high);
+        complain_locked(name, "the environment variable %s=\"%s\" is ignored: it takes a whole number from %lu to %lu",
+                        name, text, low, high);
         return fallback;
     }
     return value;
@@ -110,7 +159,7 @@ static vthread_stack_t env_stack(vthread_stack_t set)
         return VTHREAD_STACK_SHARED;
     if (strcmp(text, "dedicated") == 0)
         return VTHREAD_STACK_DEDICATED;
-    misuse("VTHREAD_STACK", "VTHREAD_STACK=\"%s\" is ignored: it takes shared or dedicated", text);
+    complain_locked("VTHREAD_STACK", "VTHREAD_STACK=\"%s\" is ignored: it takes shared or dedicated", text);
     return VTHREAD_STACK_SHARED;
 }
 
@@ -188,12 +237,12 @@ static void choose_stacks(struct stack_params *ret_params, unsigned parallelism)
     *ret_params = stack_params;
 }
 
-static int refuse_shadow_stack(void)
+static int refuse_shadow_stack_locked(void)
 {
     if (!shadow_stack_is_on())
         return 0;
-    misuse("start", "a shadow stack is enforced for this process, which virtual threads cannot run under; "
-                    "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK");
+    complain_locked("start", "a shadow stack is enforced for this process, which virtual threads cannot run under; "
+                             "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK");
     return ENOTSUP;
 }
 
@@ -201,12 +250,14 @@ static int refuse_shadow_stack(void)
 static int prepare_continuations(struct stack_params *ret_params)
 {
     struct pool_params pool_params;
+    int error;
 
     pthread_mutex_lock(&runtime.lock);
     choose_pool(&pool_params);
     choose_stacks(ret_params, pool_params.parallelism);
-    pthread_mutex_unlock(&runtime.lock);
-    return refuse_shadow_stack();
+    error = refuse_shadow_stack_locked();
+    unlock();
+    return error;
 }
 
 __attribute__((constructor)) static void plug_in(void)
@@ -219,7 +270,7 @@ static int start_locked(void)
     const vthread_runtime_params_t *set = &runtime.params;
     struct pool_params pool_params;
     struct stack_params stack_params;
-    int error = refuse_shadow_stack();
+    int error = refuse_shadow_stack_locked();
 
     if (error != 0)
         return error;
@@ -252,9 +303,9 @@ static void free_everything(void)
     platform_end_life();
     record_end_life();
     if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
-        misuse("vthread_runtime_shutdown",
-               "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
-               continuation_alive());
+        complain_locked("vthread_runtime_shutdown",
+                        "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
+                        continuation_alive());
     atomic_store_relaxed(&runtime.created, 0);
     atomic_store_relaxed(&runtime.ended, 0);
 }
@@ -277,7 +328,7 @@ static COLD int start(void)
     } else if (life == LIFE_STOPPING) {
         error = ECANCELED;
     }
-    pthread_mutex_unlock(&runtime.lock);
+    unlock();
     errno = saved;
     return error;
 }
@@ -479,8 +530,8 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     free_everything();
     runtime.params = (vthread_runtime_params_t){0};
     atomic_store_release(&runtime.life, LIFE_STOPPED);
-    pthread_mutex_unlock(&runtime.lock);
     atomic_store_release(&runtime.shutting, false);
+    unlock();
     return 0;
 }
 
