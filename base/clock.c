@@ -6,6 +6,8 @@
 
 #include "base/atomic.h"
 
+enum { LOOK_EVERY_NS = 1000 * 1000 };
+
 static ATOMIC(clock_fn *) replacement;
 
 static int64_t read_clock(clockid_t id)
@@ -31,6 +33,18 @@ int64_t clock_now_ns(void)
     clock_fn *fn = atomic_load_acquire(&replacement);
 
     return UNLIKELY(fn != NULL) ? fn() : clock_monotonic_ns();
+}
+
+int64_t clock_sleep_until_ns(int64_t deadline_ns)
+{
+    clock_fn *fn = atomic_load_acquire(&replacement);
+    int64_t left_ns;
+
+    if (LIKELY(fn == NULL) || deadline_ns == INT64_MAX)
+        return deadline_ns;
+    if (__builtin_sub_overflow(deadline_ns, fn(), &left_ns) || left_ns < 0) /* it is the past that is so far away */
+        return 0;
+    return clock_monotonic_ns() + (left_ns < LOOK_EVERY_NS ? left_ns : LOOK_EVERY_NS);
 }
 
 void clock_replace(clock_fn *fn)

@@ -335,9 +335,9 @@ static void sleep_as_leader(struct carrier *c, struct poller *poller, struct tas
     atomic_fence_seq_cst();
     if (atomic_load_relaxed(&c->token) == 0 && pool_earliest_ns() >= deadline) {
         if (poller != NULL)
-            poller->poll(poller, deadline, ready);
+            poller->poll(poller, clock_sleep_until_ns(deadline), ready);
         else
-            futex_wait(&c->token, 0, deadline);
+            futex_wait(&c->token, 0, clock_sleep_until_ns(deadline));
     }
     atomic_store_relaxed(&c->in_poller, false);
     atomic_store_relaxed(&pool.leader, NULL);
@@ -381,7 +381,7 @@ static void sleep_idle(struct carrier *c)
             sleep_as_leader(c, atomic_load_acquire(&pool.poller), &ready);
             atomic_store_release(&pool.leading, 0);
         } else {
-            futex_wait(&c->token, 0, atomic_load_relaxed(&c->timers.earliest_ns));
+            futex_wait(&c->token, 0, clock_sleep_until_ns(atomic_load_relaxed(&c->timers.earliest_ns)));
         }
     }
     idle_cancel(&pool.idle, &c->idler, found);

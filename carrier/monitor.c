@@ -51,16 +51,23 @@ static int64_t thread_cpu_ns(struct carrier *c)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Is its earliest timer overdue by that much? */
+static bool timers_wait(struct carrier *c, int64_t by_ns)
+{
+    int64_t earliest_ns = atomic_load_relaxed(&c->timers.earliest_ns);
+
+    return earliest_ns != INT64_MAX && earliest_ns <= clock_now_ns() - by_ns;
+}
+
 /* Is there anything that this carrier keeps from being done?  What thieves keep taking does not wait. */
-static bool work_waits(struct carrier *c, int64_t now_ns)
+static bool work_waits(struct carrier *c)
 {
     uint64_t head = atomic_load_relaxed(&c->ring.head);
     bool stuck = ring_count(&c->ring) > 0 && head == c->seen_head;
 
     c->seen_head = head;
     return stuck || atomic_load_relaxed(&c->inbox_count) > 0 || atomic_load_relaxed(&pool.injected_count) > 0 ||
-           atomic_load_relaxed(&c->timers.earliest_ns) <= now_ns ||
-           (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
+           timers_wait(c, 0) || (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
 }
 
 /* Has the kernel merely taken the CPU from it?  Then one more thread would only add to the crowd. */
@@ -132,7 +139,7 @@ static void watch(struct carrier *c, int64_t now_ns)
     }
     if (c->seen_cpu_ns == 0)
         c->seen_cpu_ns = thread_cpu_ns(c);
-    if (now_ns - c->seen_since_ns >= HOG_NS && work_waits(c, now_ns))
+    if (now_ns - c->seen_since_ns >= HOG_NS && work_waits(c))
         rescue(c, now_ns);
 }
 
@@ -161,7 +168,7 @@ static void even_out(void)
 }
 
 /* Work, sockets or timers that nobody is looking at although somebody sleeps. */
-static void attend(int64_t now_ns)
+static void attend(void)
 {
     bool unattended = atomic_load_relaxed(&pool.poller) != NULL && atomic_load_relaxed(&pool.leading) == 0;
 
@@ -171,7 +178,7 @@ static void attend(int64_t now_ns)
         return;
     }
     for (uint32_t i = 0; !unattended && i < atomic_load_acquire(&pool.count); i++)
-        unattended = atomic_load_relaxed(&pool_carrier(i)->timers.earliest_ns) < now_ns - TICK_NS;
+        unattended = timers_wait(pool_carrier(i), TICK_NS);
     if (unattended)
         pool_wake_one(true);
 }
@@ -187,7 +194,7 @@ static void sleep_deeply(void)
     barrier_heavy(); /* pairs with the light one in monitor_rouse */
     /* A timer may stand in the heap of a carrier that is blocked, unknown to those who sleep. */
     if (all_idle() && !atomic_load_relaxed(&pool.stopping))
-        futex_wait(&pool.monitor_token, 0, pool_earliest_ns());
+        futex_wait(&pool.monitor_token, 0, clock_sleep_until_ns(pool_earliest_ns()));
     atomic_store_relaxed(&pool.monitor_asleep, 0);
 }
 
@@ -216,7 +223,7 @@ static void *monitor_main(void *arg)
         } else {
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
                 watch(pool_carrier(i), now_ns);
-            attend(now_ns);
+            attend();
             even_out();
         }
         if (++ticks % TICKS_PER_EPOCH == 0)

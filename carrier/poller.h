@@ -21,10 +21,9 @@ struct task_list {
 
 struct poller {
     /*
-     * Wait until an event, wake() or deadline_ns (CLOCK_MONOTONIC; 0: only look;
-     * INT64_MAX: none), and append what became ready to the list: the caller is
-     * still counted as idle, so nothing is made runnable from inside.  One caller
-     * at a time, on a carrier's own stack.
+     * Wait until an event, wake() or deadline_ns (CLOCK_MONOTONIC, even where the runtime's clock is replaced; 0: only
+     * look; INT64_MAX: none), and append what became ready to the list: the caller is still counted as idle, so nothing
+     * is made runnable from inside.  One caller at a time, on a carrier's own stack.
      */
     void (*poll)(struct poller *poller, int64_t deadline_ns, struct task_list *ready);
     /* Make the present or the next waiting poll() return.  Any thread. */

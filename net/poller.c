@@ -125,7 +125,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 static int64_t until(int64_t deadline_ns)
 {
-    int64_t left_ns = deadline_ns - clock_now_ns();
+    int64_t left_ns = deadline_ns - clock_monotonic_ns();
 
     return left_ns > 0 ? left_ns : 0;
 }

@@ -56,7 +56,7 @@ void parker_notify(struct parker *parker)
 bool parker_wait(struct parker *parker, int64_t deadline_ns)
 {
     while (atomic_load_acquire(&parker->word) == 0)
-        if (!futex_wait(&parker->word, 0, deadline_ns))
+        if (!futex_wait(&parker->word, 0, clock_sleep_until_ns(deadline_ns)) && deadline_ns <= clock_now_ns())
             return atomic_load_acquire(&parker->word) != 0;
     return true;
 }

@@ -155,6 +155,59 @@ Test(context, deadlines_follow_a_replaced_clock)
     cr_assert_gt(vthread_now_ns(), 0);
 }
 
+static void *sleep_an_hour_pinned(void *arg)
+{
+    vthread_pin("a test");
+    CHECK(vthread_sleep_until(vthread_now_ns() + hour_ns) == 0);
+    vthread_unpin();
+    return arg;
+}
+
+static void *sleep_an_hour_and_tell(void *arg)
+{
+    void *wrong = sleep_an_hour(NULL);
+
+    atomic_store((atomic_bool *)arg, true);
+    return wrong;
+}
+
+/* A clock that stands far ahead of the real one or far behind, and that moves without a word to anybody. */
+static void all_waits_follow(int64_t now_ns)
+{
+    static const vthread_attr_t platform = {.kind = VTHREAD_KIND_PLATFORM};
+    static atomic_bool slept;
+    vthread_t pinned;
+    vthread_t os;
+
+    atomic_store(&slept, false);
+    atomic_store(&virtual_now, now_ns);
+    clock_replace(read_virtual_clock);
+    help_configure(2);
+    help_start(sleep_an_hour_and_tell, &slept);
+    pinned = help_start(sleep_an_hour_pinned, NULL);
+    os = help_start_with(&platform, sleep_an_hour, NULL);
+    cr_assert(REACHES(pinned, VTHREAD_TIMED_PINNED));
+    cr_assert(REACHES(os, VTHREAD_TIMED_PINNED));
+    usleep(20000);
+    cr_assert_eq(vthread_state(pinned), VTHREAD_TIMED_PINNED);
+    cr_assert_eq(vthread_state(os), VTHREAD_TIMED_PINNED);
+    cr_assert_not(atomic_load(&slept));
+    atomic_store(&virtual_now, now_ns + hour_ns);
+    cr_assert(EVENTUALLY(atomic_load(&slept)), "a carrier that sleeps");
+    cr_assert(EVENTUALLY(!vthread_is_alive(pinned)), "a pinned wait");
+    cr_assert(EVENTUALLY(!vthread_is_alive(os)), "a platform thread");
+    help_join(pinned);
+    help_join(os);
+    clock_replace(NULL);
+    help_shutdown();
+}
+
+Test(context, all_waits_follow_a_replaced_clock)
+{
+    all_waits_follow(1000);
+    all_waits_follow(clock_monotonic_ns() + 10 * hour_ns);
+}
+
 /* One that is ahead of the real clock: whoever moves it wakes the runtime, here by any new thread. */
 Test(context, a_replaced_clock_may_be_ahead)
 {
