@@ -271,12 +271,6 @@ static COLD void even_out(struct carrier *c)
         carrier_push(c, taken[i]);
 }
 
-bool carrier_has_work(struct carrier *c)
-{
-    return ring_count(&c->ring) > 0 || atomic_load_relaxed(&c->inbox_count) > 0 ||
-           atomic_load_relaxed(&pool.injected_count) > 0;
-}
-
 uint64_t pool_queued(void)
 {
     uint32_t count = atomic_load_acquire(&pool.count);

@@ -55,6 +55,7 @@ struct carrier {
     /* Written by the carrier, read by the monitor; hints. */
     CACHE_ALIGNED ATOMIC(uint64_t) begun; /* tasks begun */
     ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
+    ATOMIC(uint64_t) slice_used;          /* the monitor: the value of begun whose task has had its time slice */
     ATOMIC(bool) in_task;
     ATOMIC(bool) wake_skipped;  /* tasks wait in the ring that nobody was woken for */
     ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
@@ -74,6 +75,8 @@ struct carrier {
     int64_t seen_since_ns;
     int64_t seen_cpu_ns;
     uint64_t seen_head; /* of the ring */
+    uint64_t turn_begun;
+    int64_t turn_since_ns;
 
     struct carrier *next_dormant; /* under pool.places */
     pthread_t thread;             /* under pool.lock, if has_thread */
@@ -249,8 +252,11 @@ struct timer_heap *carrier_heap(uint32_t number);
 void carrier_block(struct carrier *c);
 void carrier_unblock(struct carrier *c);
 
-/* Between two tasks: give a timer, a socket or an injected task its turn?  Used by long-running loops. */
-bool carrier_has_work(struct carrier *c);
+/* Has the present task had its time slice?  Good to a tick of the monitor or two. */
+ALWAYS_INLINE bool carrier_slice_is_used(struct carrier *c)
+{
+    return atomic_load_relaxed(&c->slice_used) == atomic_load_relaxed(&c->begun);
+}
 
 /* What is waiting to be run anywhere; a hint. */
 uint64_t pool_queued(void);

@@ -11,6 +11,7 @@
  * - Rings of different lengths, in which threads that only yield would have turns of
  *   different lengths for ever.
  * - Sockets or due timers that nobody attends to while carriers sleep.
+ * - It measures time slices.
  *
  * It sleeps deeply after a second without work, and is roused by the first
  * carrier that leaves its sleep (the asymmetric pair again: monitor_asleep
@@ -30,6 +31,7 @@
 
 enum {
     TICK_NS = 2 * 1000 * 1000,
+    SLICE_NS = 10 * 1000 * 1000,
     HOG_NS = 20 * 1000 * 1000,
     SHORT_NS = 1000,       /* tasks of at most so much on the average are short ... */
     FEW_NS = TICK_NS / 32, /* ... and so many of them are few as take no longer than this */
@@ -112,6 +114,19 @@ static void rescue(struct carrier *c, int64_t now_ns)
 static uint32_t few_tasks(uint64_t begun)
 {
     return begun >= TICK_NS / SHORT_NS ? (uint32_t)(begun * FEW_NS / TICK_NS) : 0;
+}
+
+/* For tasks that offer to let others run (vthread_checkpoint), and so do not read the clock themselves. */
+static void measure_slice(struct carrier *c, int64_t now_ns)
+{
+    uint64_t begun = atomic_load_relaxed(&c->begun);
+
+    if (begun != c->turn_begun) {
+        c->turn_begun = begun;
+        c->turn_since_ns = now_ns;
+    } else if (now_ns - c->turn_since_ns >= SLICE_NS) {
+        atomic_store_relaxed(&c->slice_used, begun);
+    }
 }
 
 static void watch(struct carrier *c, int64_t now_ns)
@@ -217,6 +232,8 @@ static void *monitor_main(void *arg)
         futex_wait(&pool.monitor_token, 0, last_ns + TICK_NS);
         atomic_store_relaxed(&pool.monitor_token, 0);
         now_ns = clock_monotonic_ns();
+        for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+            measure_slice(pool_carrier(i), now_ns);
         if (now_ns - last_ns > HELD_UP_NS) {
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
                 pool_carrier(i)->seen_since_ns = now_ns;

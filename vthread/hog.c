@@ -51,6 +51,7 @@ void vthread_checkpoint(void)
 {
     struct processor *p = processor_self();
 
-    if (p != NULL && p->current != NULL && carrier_has_work(&p->carrier))
+    /* Whether others wait, timers and sockets included, is for the carrier to see. */
+    if (p != NULL && UNLIKELY(carrier_slice_is_used(&p->carrier)))
         vthread_yield();
 }

@@ -248,7 +248,10 @@ VTHREAD_API void vthread_yield(void);
 /* In a spin loop of a few turns: tells the CPU, does not switch. */
 VTHREAD_API void vthread_spin_hint(void);
 
-/* In a long computation: yields if this thread has had its time slice while others wait.  May switch. */
+/*
+ * In a long computation: yields if this thread has had its time slice (about
+ * 10 ms since it was last resumed), and otherwise costs next to nothing.  May switch.
+ */
 VTHREAD_API void vthread_checkpoint(void);
 
 /*

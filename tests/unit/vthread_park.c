@@ -345,6 +345,65 @@ Test(park, checkpoint)
     help_join(b);
 }
 
+static atomic_bool other_has_run;
+
+static void *note_that_it_ran(void *arg)
+{
+    atomic_store(&other_has_run, true);
+    return arg;
+}
+
+/* One attempt to see a checkpoint that does not yield early in a slice; on a loaded machine the slice may be over. */
+static void *checkpoint_early(void *arg)
+{
+    bool *has_yielded = arg;
+    vthread_t other;
+
+    for (int i = 0; i < 50; i++) {
+        vthread_sleep_ns(1000);
+        atomic_store(&other_has_run, false);
+        other = NULL;
+        CHECK(vthread_create(&other, NULL, note_that_it_ran, NULL) == 0);
+        vthread_checkpoint();
+        *has_yielded = atomic_load(&other_has_run);
+        CHECK(vthread_join(other, NULL) == 0);
+        if (!*has_yielded)
+            break;
+    }
+    return NULL;
+}
+
+Test(park, a_checkpoint_early_in_the_slice_does_not_yield)
+{
+    static bool has_yielded;
+
+    help_configure(1);
+    help_run(checkpoint_early, &has_yielded);
+    cr_assert_not(has_yielded);
+}
+
+static void *compute_with_checkpoints(void *arg)
+{
+    vthread_t other = NULL;
+
+    CHECK(vthread_create(&other, NULL, note_that_it_ran, NULL) == 0);
+    while (!atomic_load(&other_has_run)) /* there is one carrier, and the spare ones are not allowed */
+        vthread_checkpoint();
+    CHECK(vthread_join(other, NULL) == 0);
+    return arg;
+}
+
+Test(park, a_checkpoint_after_the_slice_yields)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1};
+    vthread_runtime_stats_t stats;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    help_run(compute_with_checkpoints, NULL);
+    cr_assert_eq(vthread_runtime_stats(&stats), 0);
+    cr_assert_eq(stats.carriers, 1);
+}
+
 /* ---- time ---- */
 
 Test(park, deadlines_from_now_saturate)
