@@ -4,9 +4,10 @@
  * one by libunwind over a copy of its frames.
  *
  * A parked thread may be resumed at any moment, so its frames are copied first.
- * On a shared stack the copier holds the stack meanwhile, like any member.  On a
- * stack of its own nothing can be held; there the word is read before and after
- * the copy, as with a sequence lock: every wait has another number.
+ * On a shared stack the copier holds the stack meanwhile, like any member; in
+ * strict mode any stack from which frames are moved away.  Elsewhere nothing can be
+ * held; there the word is read before and after the copy, as with a sequence lock:
+ * every wait has another number.
  */
 #include <errno.h>
 #include <string.h>
@@ -174,41 +175,51 @@ static int unwind(struct image *image, void **pcs, int n)
 }
 
 /* Frames as they are, with what a sanitizer has put between the variables. */
-NO_SANITIZE static void copy_words(char *to, const char *from, uint32_t bytes)
+NO_SANITIZE static void copy_words(char *to, const char *from, size_t bytes)
 {
-    for (uint32_t i = 0; i < bytes / sizeof(uint64_t); i++)
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++)
         ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
 }
 
 /* Copy the frames of t, which the caller has found parked. */
 static int copy_frames_of(struct thread *t, struct stack *s, struct image *image)
 {
-    const char *from = t->cont.chunk != NULL ? t->cont.chunk : t->cont.sp;
-    uint32_t bytes = cont_frame_bytes(&t->cont);
+    const char *chunk = t->cont.chunk;
+    const char *sp = *(const char *volatile *)(void *)&t->cont.sp; /* once: it may be changing */
+    size_t bytes = chunk != NULL ? t->cont.bytes : (size_t)(cont_base(s) - sp);
 
-    if (bytes == 0 || bytes > (size_t)(s->top - s->limit))
+    /* In strict mode there was no memory to move them: they are not held where they are. */
+    if (runtime_is_strict() && s->kind == STACK_SOLE && chunk == NULL)
+        return -EAGAIN;
+    if (sp == NULL || bytes == 0 || bytes > (size_t)(s->top - s->limit))
         return -EAGAIN;
     image->copy = memory_alloc(bytes);
     if (image->copy == NULL)
         return -ENOMEM;
-    copy_words(image->copy, from, bytes);
-    image->low = (unw_word_t)(uintptr_t)t->cont.sp;
+    copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
+    image->low = (unw_word_t)(uintptr_t)sp;
     image->high = image->low + bytes;
     return 0;
+}
+
+static bool is_held_for_copying(struct stack *s)
+{
+    return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
 }
 
 static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
 {
     struct stack *s = stack_at(t->cont.stack);
     struct image image = {.copy = NULL};
+    bool held = is_held_for_copying(s);
     int count;
 
-    if ((t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED)) || s->vacated)
+    if (t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
         return -EAGAIN;
-    if (stack_is_shared(s) && !stack_word_try(&s->word))
+    if (held && !stack_word_try(&s->word))
         return -EAGAIN;
     count = atomic_load_acquire(&t->word) == word ? copy_frames_of(t, s, &image) : -EAGAIN;
-    if (stack_is_shared(s))
+    if (held)
         thread_stack_release(s);
     atomic_fence_seq_cst();
     if (count == 0 && atomic_load_relaxed(&t->word) != word)

@@ -109,8 +109,14 @@ static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *
         if (UNLIKELY(!occupy(p, t, s)))
             goto requeue;
     } else if (UNLIKELY(s->vacated)) {
+        /* Somebody may be reading the frames (vthread_backtrace): the word is used for this one moment. */
+        if (t->flags & THREAD_HOLDS_STACK)
+            t->flags &= (uint8_t)~THREAD_HOLDS_STACK;
+        else if (!stack_word_acquire(&s->word, &t->link.member))
+            return NULL;
         if (!occupy(p, t, s))
-            goto requeue;
+            panic("a stack that has one member had no room for it");
+        thread_stack_release(s);
     }
     if (t->cont.sp == NULL) {
         if (s->kind == STACK_SHARED)
