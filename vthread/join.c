@@ -153,8 +153,13 @@ void *vthread_fail(int error)
     struct thread *self = thread_self(NULL);
     struct thread_extra *extra;
 
-    if (self == NULL || (extra = thread_extra_get(self)) == NULL)
+    if (self == NULL)
         return NULL;
+    extra = thread_extra_get(self);
+    if (extra == NULL) { /* no memory to keep it for the end, and so no handler of its own either */
+        thread_failed(self, VTHREAD_FAILURE_FAILED, error);
+        return NULL;
+    }
     extra->failed = true;
     extra->failure = error;
     return NULL;

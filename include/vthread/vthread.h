@@ -170,7 +170,11 @@ VTHREAD_API int vthread_detach(vthread_t thread);
 VTHREAD_API int vthread_ref(vthread_t thread);
 VTHREAD_API int vthread_unref(vthread_t thread);
 
-/* End the calling thread as failed: `return vthread_fail(error);`  error is positive. */
+/*
+ * End the calling thread as failed: `return vthread_fail(error);`  error is positive.
+ * The failure handler is called at the end; at once, where there is no memory to
+ * keep the error until then.
+ */
 VTHREAD_API void *vthread_fail(int error);
 
 /*
