@@ -35,12 +35,6 @@ static uint32_t next_random(struct carrier *c)
 
 /* ---- making tasks runnable ---- */
 
-void carrier_push_overflow(struct carrier *c, struct task *task)
-{
-    (void)c;
-    pool_inject(task); /* the list goes through the tasks: it needs no memory */
-}
-
 void carrier_push_wake(struct carrier *c)
 {
     uint64_t waiting = ring_count(&c->ring);

@@ -220,13 +220,12 @@ ALWAYS_INLINE struct task *carrier_next(struct carrier *c)
 }
 
 /* Carrier: make a task runnable on the own ring. */
-void carrier_push_overflow(struct carrier *c, struct task *task);
 COLD void carrier_push_wake(struct carrier *c);
 
 ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
 {
     if (UNLIKELY(!ring_push(&c->ring, task)))
-        carrier_push_overflow(c, task);
+        pool_inject(task); /* the list goes through the tasks: it needs no memory */
     c->pushes++;
     barrier_light(); /* M2 of idle.h */
     if (UNLIKELY(idle_wants_work(&pool.idle)))
