@@ -78,6 +78,11 @@ int64_t clock_monotonic_ns(void)
     return clock_now_ns();
 }
 
+int64_t clock_sleep_until_ns(int64_t deadline_ns)
+{
+    return deadline_ns;
+}
+
 void panic(const char *what)
 {
     model_fail("panic: %s", what);
