@@ -544,10 +544,13 @@ unsigned vthread_version(void)
 
 bool vthread_has(const char *feature)
 {
-#if VTHREAD_HAS_NET
-    if (feature != NULL && strcmp(feature, "net") == 0)
-        return true;
-#endif
-    (void)feature;
+    static const struct {
+        const char *name;
+        bool has;
+    } features[] = {{"net", VTHREAD_HAS_NET}, {"gc", VTHREAD_HAS_GC}, {"posix", VTHREAD_HAS_POSIX}};
+
+    for (size_t i = 0; feature != NULL && i < sizeof features / sizeof features[0]; i++)
+        if (strcmp(feature, features[i].name) == 0)
+            return features[i].has;
     return false;
 }

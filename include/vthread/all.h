@@ -9,11 +9,9 @@
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
-#ifdef __has_include
-#if __has_include(<vthread/net.h>)
+#if VTHREAD_HAS_NET
 #include <vthread/net.h>
 #include <vthread/os.h>
-#endif
 #endif
 
 #endif

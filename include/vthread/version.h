@@ -7,6 +7,8 @@
 #define VTHREAD_VERSION_H
 
 #include <vthread/api.h>
+/* VTHREAD_HAS_NET, VTHREAD_HAS_GC, VTHREAD_HAS_POSIX: 1 or 0, as the library that these headers came with was built. */
+#include <vthread/features.h>
 
 #define VTHREAD_VERSION_MAJOR 0
 #define VTHREAD_VERSION_MINOR 1
@@ -23,8 +25,8 @@ extern "C" {
 VTHREAD_API unsigned vthread_version(void);
 
 /*
- * Was the library built with a feature, and is it in effect?  Known names:
- * "net".  Returns false for names it does not know.  Any context.
+ * Was the library that is loaded built with a feature, and is it in effect?
+ * Names: "net", "gc", "posix".  Returns false for those it does not know.  Any context.
  */
 VTHREAD_API bool vthread_has(const char *feature);
 

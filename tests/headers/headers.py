@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Compiles each public header alone.   headers.py ROOT c|c++ -- COMPILER..."""
+"""Compiles each public header alone.   headers.py ROOT BUILD c|c++ -- COMPILER..."""
 import pathlib
 import subprocess
 import sys
@@ -9,11 +9,11 @@ STANDARD = {"c": "c11", "c++": "c++11"}
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror"]
 
 
-def main(root, language, _, *compiler):
-    include = pathlib.Path(root) / "include"
-    headers = sorted(path.name for path in (include / "vthread").glob("*.h"))
+def main(root, build, language, _, *compiler):
+    include = [pathlib.Path(root) / "include", pathlib.Path(build) / "include"]  # features.h is generated
+    headers = sorted(path.name for folder in include for path in (folder / "vthread").glob("*.h"))
     failed = [name for name in headers if subprocess.run(
-        [*compiler, f"-std={STANDARD[language]}", *WARNINGS, f"-I{include}", "-fsyntax-only", "-x", language, "-"],
+        [*compiler, f"-std={STANDARD[language]}", *WARNINGS, *[f"-I{folder}" for folder in include], "-fsyntax-only", "-x", language, "-"],
         # Twice: the guard must hold.
         input=f"#include <vthread/{name}>\n" * 2 + "int main(void) { return 0; }\n", text=True).returncode != 0]
     print(f"{len(headers)} headers, {len(failed)} failed", *failed)

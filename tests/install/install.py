@@ -16,6 +16,16 @@ def run(*command, **options):
     return subprocess.run([str(word) for word in command], check=True, text=True, **options)
 
 
+FEATURES = """#include <vthread/version.h>
+#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != 0 || VTHREAD_HAS_POSIX != 0
+#error version.h says something else than the build
+#endif
+#if defined __has_include && __has_include(<vthread/net.h>) != VTHREAD_HAS_NET
+#error net.h
+#endif
+"""
+
+
 def main(build, readme, libdir, package, _, *compiler):
     with tempfile.TemporaryDirectory() as destination:
         libraries = pathlib.Path(destination + libdir)
@@ -24,6 +34,11 @@ def main(build, readme, libdir, package, _, *compiler):
         run("meson", "install", "-C", build, "--no-rebuild", "--destdir", destination, stdout=subprocess.DEVNULL)
         os.environ["PKG_CONFIG_PATH"] = str(libraries / "pkgconfig")
         os.environ["PKG_CONFIG_SYSROOT_DIR"] = destination
+
+        # An empty directory: the headers say themselves what was left out.
+        flags = run("pkg-config", "--cflags", package, capture_output=True).stdout.split()
+        run(*compiler, "-std=c11", "-Wundef", "-Werror", "-fsyntax-only", "-x", "c", "-", *flags,
+            input=FEATURES.format(net=int(package == "vthread-net")))
 
         for kind, options in ("shared", []), ("static", ["--static"]):
             flags = run("pkg-config", "--cflags", "--libs", *options, package, capture_output=True).stdout.split()

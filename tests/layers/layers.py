@@ -62,7 +62,7 @@ def check_layer_include(root, layer, quoted, name):
 
 def check_includes(root):
     errors = []
-    public = {path.name for path in (root / "include/vthread").glob("*.h")}
+    public = {path.name.removesuffix(".in") for path in (root / "include/vthread").glob("*.h*")}
     for layer in BENEATH:
         for path in sorted((root / layer).rglob("*")):
             if path.suffix not in (".c", ".h", ".S"):
