@@ -185,8 +185,10 @@ void platform_end_life(void)
         }
         memory_free(gone);
     }
-    for (struct platform *pl = atomic_load_relaxed(&platforms.all); pl != NULL; pl = pl->next)
+    for (struct platform *pl = atomic_load_relaxed(&platforms.all); pl != NULL; pl = pl->next) {
         pl->records = (struct record_cache){0}; /* record_end_life finds them by index */
+        pl->kept = pl->self != NULL ? thread_extra(pl->self) : NULL;
+    }
     lock_release(&platforms.lock);
 }
 

@@ -237,6 +237,7 @@ struct platform {
     struct parker parker;
     struct record_cache records; /* during a call only; see platform_begin_call */
     ATOMIC(uint32_t) calls;      /* under way, each inside the one before; the thread's own */
+    struct thread_extra *kept;   /* at the last shutdown; here leak checkers find it, who look into no reservation */
     bool counted;                /* made by platform_create: among those that a shutdown waits for */
     struct platform *next_free;
     struct platform *next; /* of all; pooled, never freed while the runtime lives */
