@@ -362,7 +362,8 @@ void stack_trim(struct stack *stack, const void *sp)
         }
 }
 
-struct stack *stack_find(const void *address, bool *ret_in_guard)
+/* Also in signal handlers, so without the lock: one that is being set up contains no address yet. */
+NO_SANITIZE struct stack *stack_find(const void *address, bool *ret_in_guard)
 {
     const char *p = address;
 
