@@ -23,7 +23,6 @@
  * STOPPING: no new threads; those there are end.  CLOSING, with the lock held
  * throughout: everything is being taken down.
  */
-enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING, LIFE_CLOSING };
 
 enum {
     DEFAULT_STACK_BYTES = 1024 * 1024,
@@ -35,7 +34,6 @@ enum {
 
 static struct {
     pthread_mutex_t lock;
-    ATOMIC(uint32_t) life;
     bool fork_handler;
     vthread_stack_t default_stack;
     vthread_runtime_params_t params;
@@ -46,17 +44,12 @@ static struct {
 
 bool runtime_strict;
 __typeof__(runtime_is_forked) runtime_is_forked;
+__typeof__(runtime_life) runtime_life;
 bool runtime_plain_switches;
 
 vthread_stack_t runtime_default_stack(void)
 {
     return runtime.default_stack;
-}
-
-bool runtime_refuses_threads(void)
-{
-    barrier_light(); /* a thread counted before the look; vthread_runtime_shutdown has the other half */
-    return atomic_load_relaxed(&runtime.life) != LIFE_RUNNING || runtime_forked();
 }
 
 void runtime_count_created(int n)
@@ -178,7 +171,7 @@ int vthread_runtime_configure(const vthread_runtime_params_t *params)
         (params->stack_bytes != 0 && params->stack_bytes < MIN_STACK_BYTES) || params->stack_bytes > (size_t)1 << 32)
         return EINVAL;
     pthread_mutex_lock(&runtime.lock);
-    if (atomic_load_relaxed(&runtime.life) != LIFE_STOPPED || continuation_is_started())
+    if (atomic_load_relaxed(&runtime_life) != LIFE_STOPPED || continuation_is_started())
         error = EBUSY;
     else
         runtime.params = *params;
@@ -293,7 +286,7 @@ static int start_locked(void)
 /* With the lock: once this returns no platform thread is inside a call, and none gets in until it is over. */
 static void close_locked(void)
 {
-    atomic_store_release(&runtime.life, LIFE_CLOSING);
+    atomic_store_release(&runtime_life, LIFE_CLOSING);
     barrier_heavy();
     platform_await_calls();
 }
@@ -317,14 +310,14 @@ static COLD int start(void)
     uint32_t life;
 
     pthread_mutex_lock(&runtime.lock);
-    life = atomic_load_relaxed(&runtime.life);
+    life = atomic_load_relaxed(&runtime_life);
     if (life == LIFE_STOPPED) {
         error = start_locked();
         if (error != 0) {
             close_locked();
             free_everything();
         }
-        atomic_store_release(&runtime.life, error == 0 ? LIFE_RUNNING : LIFE_STOPPED);
+        atomic_store_release(&runtime_life, error == 0 ? LIFE_RUNNING : LIFE_STOPPED);
     } else if (life == LIFE_STOPPING) {
         error = ECANCELED;
     }
@@ -337,7 +330,7 @@ int runtime_enter(void)
 {
     if (UNLIKELY(runtime_forked()))
         return ENOTSUP;
-    if (LIKELY(atomic_load_acquire(&runtime.life) == LIFE_RUNNING))
+    if (LIKELY(atomic_load_acquire(&runtime_life) == LIFE_RUNNING))
         return 0;
     return start();
 }
@@ -353,7 +346,7 @@ int runtime_begin_call(void)
         if (error != 0)
             return error;
         /* acquire: pairs with the end of the start, and of the shutdown before it */
-        if (LIKELY(atomic_load_acquire(&runtime.life) == LIFE_RUNNING))
+        if (LIKELY(atomic_load_acquire(&runtime_life) == LIFE_RUNNING))
             return 0;
         platform_end_call();
     }
@@ -369,7 +362,7 @@ int runtime_begin_look(void)
         error = platform_begin_call();
         if (error != 0)
             return error;
-        if (LIKELY(atomic_load_acquire(&runtime.life) != LIFE_CLOSING) || platform_is_nested())
+        if (LIKELY(atomic_load_acquire(&runtime_life) != LIFE_CLOSING) || platform_is_nested())
             return 0;
         platform_end_call();
         pthread_mutex_lock(&runtime.lock); /* until it is over */
@@ -503,12 +496,12 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     if (atomic_exchange_acq_rel(&runtime.shutting, true))
         return EBUSY;
     pthread_mutex_lock(&runtime.lock);
-    if (atomic_load_relaxed(&runtime.life) == LIFE_STOPPED) {
+    if (atomic_load_relaxed(&runtime_life) == LIFE_STOPPED) {
         pthread_mutex_unlock(&runtime.lock);
         atomic_store_release(&runtime.shutting, false);
         return 0;
     }
-    atomic_store_release(&runtime.life, LIFE_STOPPING);
+    atomic_store_release(&runtime_life, LIFE_STOPPING);
     pthread_mutex_unlock(&runtime.lock);
     barrier_heavy(); /* threads that were being created are seen here, or see that they come too late (create.c) */
     platform_await_calls(); /* from here on only those that are alive make threads */
@@ -529,7 +522,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     overflow_handler_remove();
     free_everything();
     runtime.params = (vthread_runtime_params_t){0};
-    atomic_store_release(&runtime.life, LIFE_STOPPED);
+    atomic_store_release(&runtime_life, LIFE_STOPPED);
     atomic_store_release(&runtime.shutting, false);
     unlock();
     return 0;

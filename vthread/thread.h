@@ -344,12 +344,20 @@ static inline bool runtime_is_strict(void)
 {
     return runtime_strict;
 }
-bool runtime_refuses_threads(void);
 vthread_stack_t runtime_default_stack(void);
 extern HIDDEN ATOMIC(bool) runtime_is_forked;
 static inline bool runtime_forked(void)
 {
     return atomic_load_relaxed(&runtime_is_forked);
+}
+
+enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING, LIFE_CLOSING };
+extern HIDDEN ATOMIC(uint32_t) runtime_life; /* enum life */
+
+static inline bool runtime_refuses_threads(void)
+{
+    barrier_light(); /* a thread counted before the look; vthread_runtime_shutdown has the other half */
+    return atomic_load_relaxed(&runtime_life) != LIFE_RUNNING || runtime_forked();
 }
 
 extern const struct carrier_hooks thread_hooks;
