@@ -34,6 +34,9 @@
             return (void *)(uintptr_t)(__FILE__ ":" HELP_TEXT(__LINE__) ": " #condition);                              \
     } while (0)
 
+/* At this point all of a local array is in its frame: clang keeps of a volatile one only the elements that are used. */
+#define HELP_KEEP_WHOLE(array) __asm__ volatile("" : : "r"(array) : "memory")
+
 /* Tests that are slow by nature do less of it where everything is slow. */
 #if BUILT_WITH_ASAN || BUILT_WITH_TSAN
 enum { HELP_SLOW = 20 };

@@ -361,17 +361,15 @@ static void *pass_through(void *arg)
     (void)arg;
     atomic_store(&observed, (uintptr_t)vthread_self());
     for (int i = 0; i < 3; i++) {
-        struct {
-            char bytes[70000]; /* a class of its own each time: large ones are mapped anew */
-        } volatile frame;
+        char frame[70000]; /* a class of its own each time: large ones are mapped anew */
 
-        frame.bytes[0] = 1;
+        HELP_KEEP_WHOLE(frame);
         vthread_yield();
         vthread_park_until(vthread_after_ms(1));
         vthread_unpark(vthread_self());
         vthread_park();
         vthread_park_until(vthread_after_ms(1));
-        (void)frame.bytes[0];
+        HELP_KEEP_WHOLE(frame);
     }
     atomic_store(&observed, 0);
     return NULL;
@@ -390,13 +388,13 @@ static void *unpark_often(void *arg)
 
 static void *park_with_large_frame(void *arg)
 {
-    volatile char frame[70000];
+    char frame[70000];
 
-    frame[0] = 1;
+    HELP_KEEP_WHOLE(frame);
     atomic_store(&observed, (uintptr_t)vthread_self());
     vthread_park();
     atomic_store(&observed, 0);
-    frame[1] = frame[0];
+    HELP_KEEP_WHOLE(frame);
     return arg;
 }
 
