@@ -67,7 +67,7 @@ int switch_out(struct switch_frame *frame, void *value);
 /*
  * For a runner and a body that both are called by the user: either half.  Saves the
  * stack pointer to *save, goes on at sp, and returns the value that it was swapped
- * in with again.  Both sides arrive where they called from by `jmp`, for no return
+ * in with again.  Both sides arrive where they called from by `jmp` (x86-64), for no return
  * here ever matches the latest call (a pair: 8 against 40 ns).
  */
 int switch_swap(void **save, void *sp, intptr_t value);
@@ -255,8 +255,7 @@ ALWAYS_INLINE void *switch_in(struct switch_frame *frame, void *sp, void *value)
                      "ldp d12, d13, [sp, #128]\n\t"
                      "ldp d14, d15, [sp, #144]\n\t"
                      "add sp, sp, #160\n\t"
-                     "mov x16, x30\n\t"
-                     "br x16\n"
+                     "ret\n"
                      "1:\thint #36\n\t" /* bti j */
                      "ldp x19, x29, [sp], #32\n\t"
                      : "+r"(f), "+r"(to), "+r"(x0)

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The continuation's half of the switch; continuation/switch.h says what it must do. */
+/*
+ * The continuation's half of the switch; continuation/switch.h says what it must do.
+ *
+ * Branch target identification: who called a function here goes on behind that call, where no landing pad is; only
+ * `ret` may lead there.  The way to switch_in's label, which has one, is `br x16`.
+ */
 
     .text
 
@@ -83,8 +88,7 @@ switch_over:
     ldp d12, d13, [sp, #128]
     ldp d14, d15, [sp, #144]
     add sp, sp, #160
-    mov x16, x30
-    br x16
+    ret
     .cfi_endproc
     .size switch_over, . - switch_over
 
@@ -125,8 +129,7 @@ switch_swap:
     ldp d12, d13, [sp, #128]
     ldp d14, d15, [sp, #144]
     add sp, sp, #160
-    mov x16, x30
-    br x16
+    ret
     .cfi_endproc
     .size switch_swap, . - switch_swap
 
@@ -149,3 +152,11 @@ switch_start:
     .size switch_start, . - switch_start
 
     .section .note.GNU-stack, "", %progbits
+
+    /* BTI, and not PAC: the return addresses that are stored here are not signed. */
+    .section .note.gnu.property, "a", %note
+    .p2align 3
+    .word 4, 16, 5      /* sizes of name and description; NT_GNU_PROPERTY_TYPE_0 */
+    .asciz "GNU"
+    .word 0xc0000000, 4 /* GNU_PROPERTY_AARCH64_FEATURE_1_AND; its size */
+    .word 1, 0          /* BTI; padding */
