@@ -38,9 +38,9 @@ struct stack {
     struct stack *next_free;
     ATOMIC(uint32_t) members; /* SHARED: written by the holder; a hint for choosing */
     uint8_t kind;
-    bool vacated;     /* strict mode: [limit, page end of top) faults */
-    uint16_t trimmed; /* epoch of the last look for pages to give back */
-    char *base;       /* of a mapping of its own (odd sizes), else NULL */
+    ATOMIC(bool) vacated; /* strict mode: [limit, page end of top) faults; the holder's, and read by a fault handler */
+    uint16_t trimmed;     /* epoch of the last look for pages to give back */
+    char *base;           /* of a mapping of its own (odd sizes), else NULL */
 };
 
 struct stack_params {
@@ -82,6 +82,11 @@ static inline uint32_t stack_index(const struct stack *stack)
 static inline bool stack_is_shared(const struct stack *stack)
 {
     return stack->kind == STACK_SHARED;
+}
+
+static inline bool stack_is_vacated(const struct stack *stack)
+{
+    return atomic_load_relaxed(&stack->vacated);
 }
 
 static inline bool stack_contains(const struct stack *stack, const void *p)

@@ -147,7 +147,8 @@ static int cannot_resume(unw_addr_space_t space, unw_cursor_t *cursor, void *arg
     return -UNW_EINVAL;
 }
 
-static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, size_t size, unw_word_t *offset, void *arg)
+static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, size_t size, unw_word_t *offset,
+                    void *arg)
 {
     (void)space, (void)address, (void)buffer, (void)size, (void)offset, (void)arg;
     return -UNW_ENOINFO;

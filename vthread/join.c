@@ -388,10 +388,11 @@ static int ref(vthread_t thread)
             error = ESRCH;
         else if (word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED) && !(w & WORD_COUNTED))
             error = ESRCH;
-        else if (thread_cold(t)->references == UINT16_MAX)
-            error = EAGAIN;
     } while (error == 0 && !atomic_cas_acq_rel(&t->word, &w, w | WORD_COUNTED));
-    if (error == 0) {
+    /* Only now is the record held: its count might have been that of a later life before. */
+    if (error == 0 && thread_cold(t)->references == UINT16_MAX) {
+        error = EAGAIN; /* COUNTED was set before, then */
+    } else if (error == 0) {
         thread_cold(t)->references++;
         /* The first reference, and no thread_ended will come by. */
         if (word_state(w) == WORD_TERMINATED && !(w & (WORD_JOINERS | WORD_COUNTED)))

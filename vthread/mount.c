@@ -55,7 +55,7 @@ void thread_stack_release(struct stack *s)
 /* Make the thread, whose stack is held, the resident; NULL: no memory, and the stack given up. */
 static bool occupy(struct processor *p, struct thread *t, struct stack *s)
 {
-    if (UNLIKELY(s->vacated))
+    if (UNLIKELY(stack_is_vacated(s)))
         strict_enter(s);
     if (s->resident != &t->cont && s->resident != NULL)
         atomic_store_relaxed(&p->freezes, atomic_load_relaxed(&p->freezes) + 1);
@@ -108,7 +108,7 @@ static NOINLINE struct stack *prepare_stack(struct processor *p, struct thread *
             return NULL;
         if (UNLIKELY(!occupy(p, t, s)))
             goto requeue;
-    } else if (UNLIKELY(s->vacated)) {
+    } else if (UNLIKELY(stack_is_vacated(s))) {
         /* Somebody may be reading the frames (vthread_backtrace): the word is used for this one moment. */
         if (t->flags & THREAD_HOLDS_STACK)
             t->flags &= (uint8_t)~THREAD_HOLDS_STACK;
@@ -198,7 +198,7 @@ static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
         carrier_unblock(&p->carrier);
     }
     t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
-    if (UNLIKELY(s->vacated))
+    if (UNLIKELY(stack_is_vacated(s)))
         strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
@@ -287,7 +287,7 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         struct stack *s = stack_at(t->cont.stack);
         bool first = t->cont.sp == NULL;
 
-        if (UNLIKELY(first || stack_is_shared(s) || s->vacated) && (s = prepare_stack(p, t)) == NULL)
+        if (UNLIKELY(first || stack_is_shared(s) || stack_is_vacated(s)) && (s = prepare_stack(p, t)) == NULL)
             return;
         p->current = t;
         p->stack = s;

@@ -32,9 +32,11 @@ void strict_displace(struct processor *p, struct thread *t, struct stack *s)
         return;
     s->resident = &t->cont;
     if (!cont_freeze(&t->cont, s, &p->chunks))
-        return; /* out of memory: this wait is not checked */
-    s->vacated = memory_guard(s->limit, (size_t)(page_end(s->top) - s->limit));
-    if (!s->vacated) { /* this wait is not checked; the pages may have been lost all the same */
+        return;                              /* out of memory: this wait is not checked */
+    atomic_store_relaxed(&s->vacated, true); /* before it can fault, for on_fault */
+    if (!memory_guard(s->limit, (size_t)(page_end(s->top) - s->limit))) {
+        /* This wait is not checked; the pages may have been lost all the same. */
+        atomic_store_relaxed(&s->vacated, false);
         switch_restore_top(s->top);
         cont_thaw(&t->cont, s, &p->chunks);
     }
@@ -44,7 +46,7 @@ void strict_enter(struct stack *s)
 {
     if (!memory_unguard(s->limit, (size_t)(page_end(s->top) - s->limit)))
         panic("strict mode cannot make a stack accessible again");
-    s->vacated = false;
+    atomic_store_relaxed(&s->vacated, false);
     switch_restore_top(s->top);
 }
 
@@ -133,8 +135,8 @@ static struct thread *owner_of_address(struct stack *s, const char *address)
         struct thread *t = &thread_table[i];
         enum word_state state = word_state(atomic_load_acquire(&t->word));
 
-        if ((state == WORD_PARKED || state == WORD_ACTIVE) && !(t->flags & THREAD_PLATFORM) &&
-            t->cont.stack == index && t->cont.sp != NULL && address >= (char *)t->cont.sp)
+        if ((state == WORD_PARKED || state == WORD_ACTIVE) && !(t->flags & THREAD_PLATFORM) && t->cont.stack == index &&
+            t->cont.sp != NULL && address >= (char *)t->cont.sp)
             return t;
     }
     return NULL;
@@ -172,7 +174,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
     if (s != NULL && in_guard) {
         report_overflow(s, self);
-    } else if (s != NULL && s->vacated) {
+    } else if (s != NULL && stack_is_vacated(s)) {
         report_stray(s, info->si_addr, self);
     } else if (before.sa_flags & SA_SIGINFO) {
         before.sa_sigaction(signal, info, context);
