@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <vthread/os.h>
@@ -136,10 +137,22 @@ static sigset_t set_of(uint64_t bits)
     return set;
 }
 
-static int watch_blocked_locked(uint64_t watched)
+/*
+ * The signalfd, made at first need, with another set.  Not through glibc if it is there already: ThreadSanitizer
+ * takes every signalfd() for the making of a descriptor, and its use by the poller meanwhile for a race.
+ */
+static int signalfd_with(uint64_t watched)
 {
     sigset_t set = set_of(watched);
-    int fd = signalfd(signals.blocked_fd, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+
+    if (signals.blocked_fd < 0)
+        return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return (int)syscall(SYS_signalfd4, signals.blocked_fd, &set, (size_t)SIGNALS / 8, 0);
+}
+
+static int watch_blocked_locked(uint64_t watched)
+{
+    int fd = signalfd_with(watched);
     int error;
 
     if (fd < 0)

@@ -29,8 +29,8 @@
 
 /*
  * recv and send, one of which is in every request, without what glibc does around them in a program of several
- * threads: to be a cancellation point it takes two atomic operations per call.  These never block.  errno is not involved.
- * The sanitizers want to see the calls.
+ * threads: to be a cancellation point it takes two atomic operations per call.  These never block.  errno is not
+ * involved. The sanitizers want to see the calls.
  */
 #if (defined(__x86_64__) && !defined(__ILP32__) || defined(__aarch64__)) && !BUILT_WITH_ASAN && !BUILT_WITH_TSAN
 
@@ -273,15 +273,22 @@ static int wait_for_milliseconds(int epoll, struct epoll_event *events, int coun
     return epoll_wait(epoll, events, count, ms > INT_MAX ? INT_MAX : (int)ms);
 }
 
+/* ThreadSanitizer must see the call: what was done before a registration is ordered before its events. */
+#if defined(SYS_epoll_pwait2) && !BUILT_WITH_TSAN
+#define WITH_EPOLL_PWAIT2 1
+#else
+#define WITH_EPOLL_PWAIT2 0
+#endif
+
 NOINLINE int system_epoll_wait(int epoll, struct epoll_event *events, int count, int64_t timeout_ns)
 {
-#ifdef SYS_epoll_pwait2
+#if WITH_EPOLL_PWAIT2
     static ATOMIC(bool) is_missing;
 #endif
     int before = errno;
     int n = -1;
 
-#ifdef SYS_epoll_pwait2
+#if WITH_EPOLL_PWAIT2
     if (timeout_ns > 0 && !atomic_load_relaxed(&is_missing)) {
         struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
 

@@ -16,7 +16,7 @@ struct round {
     uint64_t random;
 };
 
-static vthread_t old[OLD];
+static _Atomic(vthread_t) old[OLD]; /* by whoever comes */
 
 static void *target_body(void *arg)
 {
