@@ -25,6 +25,7 @@
 #include <vthread/vthread.h>
 
 #include "base/attributes.h"
+#include "continuation/sanitizer.h"
 
 #define HELP_TEXT_(x) #x
 #define HELP_TEXT(x) HELP_TEXT_(x)
@@ -43,6 +44,13 @@ enum { HELP_SLOW = 20 };
 #else
 enum { HELP_SLOW = 1 };
 #endif
+
+/* Does valgrind run us?  Some children do on purpose what it reports. */
+static inline bool help_on_valgrind(void)
+{
+    sanitizer_valgrind_look();
+    return sanitizer_valgrind;
+}
 
 /* On the test's own thread: wait for an event, as long as that may take on a loaded machine. */
 #define EVENTUALLY(condition)                                                                                          \

@@ -440,6 +440,8 @@ Test(privacy, other_faults_go_to_the_handler_that_was_there)
 {
     struct help_end end = help_child(crash_with_own_handler);
 
+    if (help_on_valgrind())
+        cr_skip_test("the fault is an error to valgrind");
     cr_assert(WIFEXITED(end.status) && WEXITSTATUS(end.status) == 17, "status %x: %s", end.status, end.text);
 }
 
@@ -473,7 +475,7 @@ Test(privacy, pages_of_a_deep_call_are_given_back)
     size_t before;
     size_t used = (size_t)THREADS * 600 * 1024;
 
-    if (BUILT_WITH_ASAN || BUILT_WITH_TSAN)
+    if (BUILT_WITH_ASAN || BUILT_WITH_TSAN || help_on_valgrind())
         cr_skip_test("shadow memory is not given back");
     help_run(help_nothing, NULL);
     before = resident_bytes();
