@@ -11,6 +11,8 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 #include <unwind.h>
 
 #include "base/memory.h"
@@ -182,8 +184,20 @@ NO_SANITIZE static void copy_words(char *to, const char *from, size_t bytes)
         ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
 }
 
-/* Copy the frames of t, which the caller has found parked. */
-static int copy_frames_of(struct thread *t, struct stack *s, struct image *image)
+/* The same where the thread may go on, and its stack be unmapped, at any moment: then this fails. */
+static bool copy_words_from_loose(char *to, const char *from, size_t bytes)
+{
+    struct iovec here = {to, bytes};
+    struct iovec there = {(void *)(uintptr_t)from, bytes};
+    int saved = errno;
+    bool whole = process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)bytes;
+
+    errno = saved;
+    return whole;
+}
+
+/* Copy the frames of t, which the caller has found parked; held: and whose stack nobody else gets. */
+static int copy_frames_of(struct thread *t, struct stack *s, bool held, struct image *image)
 {
     const char *chunk = t->cont.chunk;
     const char *sp = *(const char *volatile *)(void *)&t->cont.sp; /* once: it may be changing */
@@ -197,7 +211,10 @@ static int copy_frames_of(struct thread *t, struct stack *s, struct image *image
     image->copy = memory_alloc(bytes);
     if (image->copy == NULL)
         return -ENOMEM;
-    copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
+    if (held)
+        copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
+    else if (!copy_words_from_loose(image->copy, sp, bytes))
+        return -EAGAIN; /* the caller frees the copy */
     image->low = (unw_word_t)(uintptr_t)sp;
     image->high = image->low + bytes;
     return 0;
@@ -210,16 +227,18 @@ static bool is_held_for_copying(struct stack *s)
 
 static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
 {
-    struct stack *s = stack_at(t->cont.stack);
     struct image image = {.copy = NULL};
-    bool held = is_held_for_copying(s);
+    struct stack *s;
+    bool held;
     int count;
 
     if (t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
-        return -EAGAIN;
+        return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
+    s = stack_at(t->cont.stack);
+    held = is_held_for_copying(s);
     if (held && !stack_word_try(&s->word))
         return -EAGAIN;
-    count = atomic_load_acquire(&t->word) == word ? copy_frames_of(t, s, &image) : -EAGAIN;
+    count = atomic_load_acquire(&t->word) == word ? copy_frames_of(t, s, held, &image) : -EAGAIN;
     if (held)
         thread_stack_release(s);
     atomic_fence_seq_cst();
