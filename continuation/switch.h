@@ -139,12 +139,16 @@ static inline void *switch_prepare(char *top, const struct switch_entry *entry)
 
 ALWAYS_INLINE void *switch_begin(struct switch_frame *frame, char *top, const struct switch_entry *entry)
 {
+    /* Read first: where reads are instrumented, that is a call, and what is in registers by then is lost. */
+    void *first = (void *)entry->fn;
+    void *given = entry->arg;
+    void *last = (void *)entry->finish;
     register struct switch_frame *f __asm__("rdi") = frame;
     register char *to __asm__("rsi") = top;
     register void *rax __asm__("rax");
-    register void *fn __asm__("r12") = (void *)entry->fn;
-    register void *arg __asm__("r13") = entry->arg;
-    register void *finish __asm__("r15") = (void *)entry->finish;
+    register void *fn __asm__("r12") = first;
+    register void *arg __asm__("r13") = given;
+    register void *finish __asm__("r15") = last;
 
     __asm__ volatile(SWITCH_SAVE "jmp switch_start\n" SWITCH_RETURN
                      : "+r"(f), "+r"(to), "=r"(rax), "+r"(fn), "+r"(arg), "+r"(finish)
