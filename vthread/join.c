@@ -196,7 +196,8 @@ static COLD int consume_outside(struct thread *t, uint32_t generation, void **re
 
     if (error != 0)
         return error;
-    error = consume_here(t, generation, ret_value, NULL);
+    /* A shutdown may have come before that; of records beyond the count the words mean nothing. */
+    error = thread_index(t) < record_count() ? consume_here(t, generation, ret_value, NULL) : ESRCH;
     platform_end_call();
     return error;
 }
