@@ -402,6 +402,7 @@ static void stop(struct carrier *c)
     chunk_cache_flush(&p->chunks);
     stack_cache_flush(&p->stacks);
     record_cache_flush(&p->records);
+    platform_carrier_ends();
 }
 
 const struct carrier_hooks thread_hooks = {

@@ -29,6 +29,19 @@ static struct {
     ATOMIC(uint32_t) nameless_calls; /* of threads that there was no struct platform for */
 } platforms = {.once = PTHREAD_ONCE_INIT};
 
+/* A carrier at its end: only destructors of the user's thread-specific data run here any more. */
+static _Thread_local bool was_carrier __attribute__((tls_model("initial-exec")));
+
+void platform_carrier_ends(void)
+{
+    was_carrier = true;
+}
+
+bool platform_was_carrier(void)
+{
+    return was_carrier;
+}
+
 /* The records of a thread that ends go back. */
 static void give_back_records(struct platform *pl)
 {

@@ -309,6 +309,8 @@ static COLD int start(void)
     int error = 0;
     uint32_t life;
 
+    if (platform_was_carrier())
+        return ECANCELED;
     pthread_mutex_lock(&runtime.lock);
     life = atomic_load_relaxed(&runtime_life);
     if (life == LIFE_STOPPED) {
@@ -362,7 +364,8 @@ int runtime_begin_look(void)
         error = platform_begin_call();
         if (error != 0)
             return error;
-        if (LIKELY(atomic_load_acquire(&runtime_life) != LIFE_CLOSING) || platform_is_nested())
+        if (LIKELY(atomic_load_acquire(&runtime_life) != LIFE_CLOSING) || platform_is_nested() ||
+            platform_was_carrier())
             return 0;
         platform_end_call();
         pthread_mutex_lock(&runtime.lock); /* until it is over */

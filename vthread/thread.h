@@ -336,6 +336,13 @@ static inline void runtime_end_look_anywhere(void)
 NODISCARD int platform_begin_call(void);
 bool platform_is_nested(void); /* the call counted last is inside another */
 void platform_await_calls(void);
+/*
+ * The calling OS thread has been a carrier and is about to end.  A shutdown holds its
+ * lock while it waits for that, and takes nothing down before: calls from here on need not, and
+ * must not, wait for it.
+ */
+void platform_carrier_ends(void);
+bool platform_was_carrier(void);
 /* Hand in a thread that the caller has made runnable. */
 void platform_inject(struct task *task);
 extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
