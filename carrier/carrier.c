@@ -181,9 +181,15 @@ static void fire_due(struct carrier *c, struct timer_heap *heap, int64_t now_ns)
     }
 }
 
+/* Is the timer, on somebody's heap, left to that one for the time being? */
+static bool is_left_to(struct carrier *owner, int64_t earliest_ns, int64_t now_ns, int64_t late_ns)
+{
+    return earliest_ns > now_ns - late_ns && atomic_load_relaxed(&owner->state) == CARRIER_RUNNING; /* a hint */
+}
+
 /*
- * Fire what is due on the own heap, and on the others' what has been so for late_ns:
- * while their owners are busy, too, heaps that everybody empties only change hands.
+ * Fire what is due on the own heap and on those of carriers that do not run, and on the others' what has been so for
+ * late_ns: while their owners are busy, too, heaps that everybody empties only change hands.
  */
 static void fire_timers(struct carrier *c, int64_t late_ns)
 {
@@ -198,7 +204,7 @@ static void fire_timers(struct carrier *c, int64_t late_ns)
             continue;
         if (now_ns == 0)
             now_ns = clock_now_ns();
-        if (earliest <= now_ns - (other != c ? late_ns : 0))
+        if (earliest <= now_ns && (other == c || !is_left_to(other, earliest, now_ns, late_ns)))
             fire_due(c, &other->timers, now_ns);
     }
 }

@@ -219,6 +219,61 @@ Test(pool, spares_take_the_place_of_blocked_carriers)
     stop();
 }
 
+/* No spare, and a clock that stands still: only a busy carrier can fire what a blocked one has left. */
+static ATOMIC(int64_t) standing_ns;
+
+static int64_t standing_clock(void)
+{
+    return atomic_load_relaxed(&standing_ns);
+}
+
+static struct job going[2];
+
+static void insert_and_block(struct carrier *c, struct job *job)
+{
+    uint32_t rounds;
+
+    if (!timer_insert(&c->timers, 2000, 0, 0))
+        abort();
+    carrier_block(c);
+    rounds = atomic_load_relaxed(&going[0].runs) + atomic_load_relaxed(&going[1].runs);
+    while (atomic_load_relaxed(&going[0].runs) + atomic_load_relaxed(&going[1].runs) < rounds + 100000)
+        usleep(200); /* the other one is busy from now on */
+    atomic_store_relaxed(&standing_ns, 2000);
+    while (atomic_load_acquire(&release_blocked) == 0)
+        usleep(200);
+    carrier_unblock(c);
+    (void)job;
+}
+
+static void go_round_until_released(struct carrier *c, struct job *job)
+{
+    if (atomic_load_acquire(&release_blocked) == 0)
+        carrier_push(c, &job->task);
+}
+
+Test(pool, timers_of_blocked_carriers_are_not_left_to_them, .timeout = 20)
+{
+    struct pool_params params = {.parallelism = 2, .max_pool_size = 2, .min_runnable = 1, .hooks = &hooks};
+    struct job blocking = {.body = insert_and_block};
+
+    going[0].body = going[1].body = go_round_until_released;
+    atomic_store_relaxed(&standing_ns, 1000);
+    clock_replace(standing_clock);
+    timed_jobs[0].body = release;
+    timer_positions = calloc(1000, sizeof *timer_positions);
+    cr_assert_eq(pool_start(&params), 0);
+    pool_inject(&going[0].task);
+    pool_inject(&going[1].task);
+    while (atomic_load_relaxed(&going[1].runs) == 0)
+        usleep(100);
+    pool_inject(&blocking.task);
+    while (atomic_load_acquire(&release_blocked) == 0)
+        usleep(100);
+    stop();
+    clock_replace(NULL);
+}
+
 static void spin_until_released(struct carrier *c, struct job *job)
 {
     (void)c, (void)job;
