@@ -129,6 +129,14 @@ static void measure_slice(struct carrier *c, int64_t now_ns)
     }
 }
 
+/* Begin anew: what was seen before says nothing of the time since. */
+static void forget(struct carrier *c, int64_t now_ns)
+{
+    c->seen_begun = atomic_load_relaxed(&c->begun);
+    c->seen_since_ns = now_ns;
+    c->seen_cpu_ns = 0;
+}
+
 static void watch(struct carrier *c, int64_t now_ns)
 {
     uint64_t begun = atomic_load_relaxed(&c->begun);
@@ -140,9 +148,7 @@ static void watch(struct carrier *c, int64_t now_ns)
     }
     if (!atomic_load_relaxed(&c->in_task) || atomic_load_relaxed(&c->state) != CARRIER_RUNNING ||
         begun != c->seen_begun) {
-        c->seen_begun = begun;
-        c->seen_since_ns = now_ns;
-        c->seen_cpu_ns = 0;
+        forget(c, now_ns);
         /* A busy carrier with long tasks shall not wait for its 61st one. */
         if (atomic_load_relaxed(&c->in_task))
             atomic_store_relaxed(&c->look_at, 0);
@@ -236,7 +242,7 @@ static void *monitor_main(void *arg)
             measure_slice(pool_carrier(i), now_ns);
         if (now_ns - last_ns > HELD_UP_NS) {
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
-                pool_carrier(i)->seen_since_ns = now_ns;
+                forget(pool_carrier(i), now_ns);
         } else {
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
                 watch(pool_carrier(i), now_ns);
@@ -245,7 +251,7 @@ static void *monitor_main(void *arg)
         }
         if (++ticks % TICKS_PER_EPOCH == 0)
             atomic_fetch_add_relaxed(&pool.epoch, 1);
-        idle_ticks = all_idle() ? idle_ticks + 1 : 0;
+        idle_ticks = all_idle() && pool_queued() == 0 ? idle_ticks + 1 : 0;
         if (idle_ticks > DEEP_AFTER_TICKS && !atomic_load_acquire(&pool.stopping)) {
             sleep_deeply();
             idle_ticks = 0;
