@@ -29,6 +29,7 @@ struct bench {
     unsigned reps;
     unsigned carriers[BENCH_VARIANTS]; /* a run each; none: works below the runtime */
     bool fresh;                        /* a process for every repetition, and no warm-up: for memory */
+    bool apart;                        /* the carriers are a server's, in another process: works without the runtime */
     unsigned sole_stacks;              /* vthread_runtime_params_t; 0: the default */
     unsigned parameter;                /* the benchmark's own */
 };
@@ -45,6 +46,8 @@ extern const struct bench bench_sleepers[];
 extern const struct bench bench_skynet[];
 extern const struct bench bench_steal[];
 extern const struct bench bench_timers[];
+extern const struct bench bench_http[]; /* these where BENCH_HTTP, BENCH_NET */
+extern const struct bench bench_echo[];
 
 struct bench_run {
     const struct bench *bench;
@@ -68,6 +71,9 @@ void bench_sample(const struct bench_run *run, const char *metric, double value,
 /* A broken sanity equality: says so and ends the child, so that no figure comes from a wrong run. */
 #define bench_check(run, x) (LIKELY(x) ? (void)0 : bench_fail((run), #x, __FILE__, __LINE__))
 NORETURN COLD void bench_fail(const struct bench_run *run, const char *what, const char *file, int line);
+
+/* The same for what is not our fault; in a line. */
+NORETURN COLD PRINTF_FORMAT(2, 3) void bench_give_up(const struct bench_run *run, const char *format, ...);
 
 /* Memory or the end of the child. */
 void *bench_alloc(const struct bench_run *run, uint64_t count, size_t bytes);

@@ -51,7 +51,7 @@ static void run_on_runtime(const struct bench_run *run)
 NORETURN static void child(const struct bench_run *run)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing goes on burning when the parent is interrupted */
-    if (run->carriers > 0)
+    if (run->carriers > 0 && !run->bench->apart)
         run_on_runtime(run);
     else
         run->bench->run(run);

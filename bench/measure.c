@@ -3,6 +3,7 @@
  * What benchmarks measure with; runs in the child, mostly on a virtual thread.
  */
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -68,6 +69,18 @@ void bench_sample(const struct bench_run *run, const char *metric, double value,
 void bench_fail(const struct bench_run *run, const char *what, const char *file, int line)
 {
     dprintf(run->out, "! %s:%d: not so: %s\n", file, line, what);
+    _exit(1);
+}
+
+void bench_give_up(const struct bench_run *run, const char *format, ...)
+{
+    char why[200];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
+    dprintf(run->out, "! %s\n", why);
     _exit(1);
 }
 

@@ -51,12 +51,13 @@ static int by_value(const void *a, const void *b)
 void bench_series_print(struct bench_series *series, const char *name, FILE *json, bool *json_comma)
 {
     for (struct bench_series *s = series; s != NULL; s = s->next) {
+        int digits = strcmp(s->unit, "x") == 0 ? 3 : 2; /* of a ratio the third counts */
         double median;
 
         qsort(s->values, s->count, sizeof *s->values, by_value);
         median = (s->values[(s->count - 1) / 2] + s->values[s->count / 2]) / 2;
-        printf("%s %s.min %.2f %s\n", name, s->metric, s->values[0], s->unit);
-        printf("%s %s.median %.2f %s\n", name, s->metric, median, s->unit);
+        printf("%s %s.min %.*f %s\n", name, s->metric, digits, s->values[0], s->unit);
+        printf("%s %s.median %.*f %s\n", name, s->metric, digits, median, s->unit);
         if (json == NULL)
             continue;
         fprintf(json,
