@@ -373,6 +373,16 @@ int vthread_detach(vthread_t thread)
 
 /* ---- counted references ---- */
 
+/*
+ * Under the lock: has the thread ended, with nobody left who would ask for it?  One that
+ * is COUNTED stays while the lock is held, so its count may be looked at; thread_ended may be yet to come by.
+ */
+static bool is_forgotten_locked(struct thread *t, uint64_t w)
+{
+    return word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED) &&
+           (!(w & WORD_COUNTED) || thread_cold(t)->references == 0);
+}
+
 static int ref(vthread_t thread)
 {
     uint32_t generation;
@@ -387,7 +397,7 @@ static int ref(vthread_t thread)
     do {
         if (word_generation(w) != generation) /* somebody else's: not ours to look at */
             error = ESRCH;
-        else if (word_state(w) == WORD_TERMINATED && (w & WORD_CONSUMED) && !(w & WORD_COUNTED))
+        else if (is_forgotten_locked(t, w))
             error = ESRCH;
     } while (error == 0 && !atomic_cas_acq_rel(&t->word, &w, w | WORD_COUNTED));
     /* Only now is the record held: its count might have been that of a later life before. */
