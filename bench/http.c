@@ -56,7 +56,7 @@ static void http(const struct bench_run *run)
 #define HTTP(NAME, CONNECTIONS)                                                                                        \
     {                                                                                                                  \
         .name = NAME, .question = "an HTTP server on one CPU, and a bare epoll loop; by requests", .run = http,        \
-        .count = 200000, .quick = 2000, .reps = 7, .apart = true, .parameter = CONNECTIONS                             \
+        .count = 40000, .quick = 2000, .reps = 25, .apart = true, .parameter = CONNECTIONS                             \
     }
 
 const struct bench bench_http[] = {HTTP("http/64", 64), HTTP("http/1000", 1000), {0}};
