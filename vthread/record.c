@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Thread records: three parallel columns, free lists, generations.
+ * Thread records: four parallel columns, free lists, generations.
  *
  * A free record has the generation of its next life, so no handle names it.
  * When a generation is used up (after four thousand million lives) the record
@@ -24,6 +24,7 @@ enum {
 
 struct thread *thread_table;
 struct thread_cold *thread_cold_table;
+struct thread_waiter *thread_waiters;
 __typeof__(thread_count) thread_count;
 
 static struct {
@@ -38,9 +39,11 @@ static void unreserve(void)
 {
     memory_unreserve(thread_table, depot.max * sizeof(struct thread));
     memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
+    memory_unreserve(thread_waiters, depot.max * sizeof(struct thread_waiter));
     memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
     thread_table = NULL;
     thread_cold_table = NULL;
+    thread_waiters = NULL;
     timer_positions = NULL;
 }
 
@@ -51,8 +54,10 @@ bool record_init(void)
     for (depot.max = 1u << 26; depot.max >= STEP; depot.max /= 2) {
         thread_table = memory_reserve(depot.max * sizeof(struct thread), (size_t)2 << 20);
         thread_cold_table = memory_reserve(depot.max * sizeof(struct thread_cold), (size_t)2 << 20);
+        thread_waiters = memory_reserve(depot.max * sizeof(struct thread_waiter), (size_t)2 << 20);
         timer_positions = memory_reserve(depot.max * sizeof(timer_position), (size_t)2 << 20);
-        if (thread_table != NULL && thread_cold_table != NULL && timer_positions != NULL)
+        if (thread_table != NULL && thread_cold_table != NULL && thread_waiters != NULL &&
+            timer_positions != NULL)
             return true;
         unreserve(); /* nobody has seen them */
     }
@@ -163,6 +168,7 @@ static bool commit_locked(void)
 
     if (from + STEP > depot.max || !memory_commit(thread_table + from, STEP * sizeof(struct thread)) ||
         !memory_commit(thread_cold_table + from, STEP * sizeof(struct thread_cold)) ||
+        !memory_commit(thread_waiters + from, STEP * sizeof(struct thread_waiter)) ||
         !memory_commit(timer_positions + from, STEP * sizeof(timer_position)))
         return false;
     if (from >= HUGE_FROM) {

@@ -65,6 +65,19 @@ _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache l
 
 enum join_state { JOIN_NONE, JOIN_QUEUED, JOIN_GRANTED };
 
+/*
+ * What a thread needs in the queue of a sync object (sync/wait_queue.h): a third
+ * column, of which only the pages of those that ever wait in one are touched.
+ */
+struct thread_waiter {
+    uint32_t next;     /* of the ring of waiters: indices; under the queue's lock ... */
+    uint32_t previous;
+    uint32_t number;   /* ... of the wait */
+    uint32_t amount;   /* what is wanted; the object's */
+    void *data;        /* the object's */
+    ATOMIC(bool) granted;
+};
+
 struct thread_extra;
 
 struct thread_cold {
@@ -104,6 +117,7 @@ struct thread_extra {
 
 extern HIDDEN struct thread *thread_table;
 extern HIDDEN struct thread_cold *thread_cold_table;
+extern HIDDEN struct thread_waiter *thread_waiters;
 
 static inline uint32_t thread_index(const struct thread *t)
 {

@@ -16,6 +16,7 @@ BENEATH = {
     "continuation": {"base"},
     "carrier": {"base"},
     "vthread": {"base", "continuation", "carrier"},
+    "sync": {"base", "continuation", "carrier", "vthread"},
     "net": {"base", "continuation", "carrier", "vthread"},
 }
 # layer: the public headers it implements or speaks of; "*" is all of them.
@@ -24,6 +25,7 @@ PUBLIC = {
     "continuation": {"continuation.h"},
     "carrier": set(),
     "vthread": {"vthread.h", "runtime.h", "version.h", "continuation.h"},
+    "sync": {"vthread.h", "sync.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* vthread_lock_t: a mutex that its owner may lock again. */
+#include <errno.h>
+
+#include <vthread/sync.h>
+
+#include "sync/sync_internal.h"
+
+struct reentrant {
+    struct mutex mutex;
+    uint32_t holds; /* the owner's */
+    uint32_t unused;
+};
+
+_Static_assert(sizeof(struct reentrant) == sizeof(vthread_lock_t), "what users embed");
+
+static struct reentrant *reentrant_of(vthread_lock_t *lock)
+{
+    return (struct reentrant *)(void *)lock;
+}
+
+int vthread_lock_init(vthread_lock_t *lock, const vthread_lock_params_t *params)
+{
+    if (lock == NULL || (params != NULL && !words_are_zero(params->reserved, LENGTH_OF(params->reserved))))
+        return EINVAL;
+    *lock = (vthread_lock_t)VTHREAD_LOCK_INITIALIZER;
+    if (params != NULL && params->fair)
+        atomic_init(&reentrant_of(lock)->mutex.flags, MUTEX_FAIR);
+    return 0;
+}
+
+int vthread_lock_destroy(vthread_lock_t *lock)
+{
+    return mutex_is_used(&reentrant_of(lock)->mutex) ? EBUSY : 0;
+}
+
+/* The calling thread, if it is the owner. */
+static struct thread *owner_self(struct reentrant *r)
+{
+    struct thread *self = thread_mounted();
+
+    /* A platform thread that holds a lock has a record already, and thread_self finds it. */
+    if (UNLIKELY(self == NULL) && atomic_load_relaxed(&r->mutex.owner) != 0)
+        self = thread_self(NULL);
+    return self != NULL && mutex_is_owner(&r->mutex, self) ? self : NULL;
+}
+
+static int hold_again(struct reentrant *r)
+{
+    if (r->holds == UINT32_MAX)
+        return EAGAIN;
+    r->holds++;
+    return 0;
+}
+
+/* A fair one is not taken from those who wait. */
+static bool may_barge(struct reentrant *r)
+{
+    return !(atomic_load_relaxed(&r->mutex.flags) & MUTEX_FAIR) || wait_queue_is_empty(&r->mutex.queue);
+}
+
+static int acquire(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns)
+{
+    struct reentrant *r = reentrant_of(lock);
+    int error;
+
+    if (owner_self(r) != NULL)
+        return hold_again(r);
+    error = mutex_acquire(&r->mutex, call, flags, deadline_ns);
+    if (error == 0)
+        r->holds = 1;
+    return error;
+}
+
+int vthread_lock_lock(vthread_lock_t *lock)
+{
+    struct reentrant *r = reentrant_of(lock);
+    struct thread *self = thread_mounted();
+
+    if (LIKELY(self != NULL) && LIKELY(may_barge(r)) && LIKELY(mutex_try(&r->mutex, self))) {
+        r->holds = 1;
+        return 0;
+    }
+    return acquire(lock, "vthread_lock_lock", WORD_DEAF, VTHREAD_FOREVER);
+}
+
+int vthread_lock_trylock(vthread_lock_t *lock)
+{
+    struct reentrant *r = reentrant_of(lock);
+    int error;
+    struct thread *self = thread_self(&error);
+
+    if (self == NULL)
+        return error;
+    if (mutex_is_owner(&r->mutex, self))
+        return hold_again(r);
+    if (!mutex_try(&r->mutex, self))
+        return EBUSY;
+    r->holds = 1;
+    return 0;
+}
+
+int vthread_lock_lock_interruptible(vthread_lock_t *lock)
+{
+    return acquire(lock, "vthread_lock_lock_interruptible", 0, VTHREAD_FOREVER);
+}
+
+int vthread_lock_lock_until(vthread_lock_t *lock, int64_t deadline_ns)
+{
+    return acquire(lock, "vthread_lock_lock_until", 0, deadline_ns);
+}
+
+int vthread_lock_unlock(vthread_lock_t *lock)
+{
+    struct reentrant *r = reentrant_of(lock);
+
+    if (UNLIKELY(owner_self(r) == NULL))
+        return mutex_refuse_release(&r->mutex, "vthread_lock_unlock");
+    if (--r->holds == 0)
+        mutex_release(&r->mutex);
+    return 0;
+}
+
+bool vthread_lock_is_held(vthread_lock_t *lock)
+{
+    return owner_self(reentrant_of(lock)) != NULL;
+}
+
+uint32_t vthread_lock_hold_count(vthread_lock_t *lock)
+{
+    return owner_self(reentrant_of(lock)) != NULL ? reentrant_of(lock)->holds : 0;
+}
+
+vthread_t vthread_lock_owner(vthread_lock_t *lock)
+{
+    uint32_t owner = atomic_load_relaxed(&reentrant_of(lock)->mutex.owner);
+
+    return owner != 0 ? thread_handle(&thread_table[owner]) : NULL;
+}
+
+/* ---- for conditions ---- */
+
+bool lock_release_wholly(vthread_lock_t *lock, uint32_t *ret_holds)
+{
+    struct reentrant *r = reentrant_of(lock);
+
+    if (owner_self(r) == NULL)
+        return false;
+    *ret_holds = r->holds;
+    r->holds = 0;
+    mutex_release(&r->mutex);
+    return true;
+}
+
+void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds)
+{
+    mutex_acquire(&reentrant_of(lock)->mutex, "vthread_cond_wait_lock", WORD_DEAF, VTHREAD_FOREVER);
+    reentrant_of(lock)->holds = holds;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* Across the files of this layer. */
+#ifndef SYNC_INTERNAL_H
+#define SYNC_INTERNAL_H
+
+#include <vthread/sync.h>
+
+#include "sync/mutex.h"
+
+#define LENGTH_OF(array) (sizeof(array) / sizeof(array)[0])
+
+/* Spare words of parameters, which a later version may give a meaning. */
+static inline bool words_are_zero(const uintptr_t *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (words[i] != 0)
+            return false;
+    return true;
+}
+
+/*
+ * Lock it for the calling thread, with every check that a public call makes.
+ * call: what to name in messages.  flags: WORD_DEAF or 0.
+ */
+MAY_SWITCH int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t deadline_ns);
+COLD int mutex_refuse_release(struct mutex *m, const char *call); /* EPERM */
+bool mutex_is_used(struct mutex *m);
+
+/* Release it, however often it is held (false: it is not), and hold it so often again. */
+bool lock_release_wholly(vthread_lock_t *lock, uint32_t *ret_holds);
+MAY_SWITCH void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds);
+
+#endif
