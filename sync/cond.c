@@ -46,12 +46,12 @@ static bool is_held(struct guard *guard, struct thread *self)
     return guard->mutex != NULL ? mutex_is_owner(guard->mutex, self) : vthread_lock_is_held(guard->lock);
 }
 
-static void release(struct guard *guard)
+static void release(struct guard *guard, struct thread *self)
 {
     if (guard->mutex != NULL)
-        mutex_release(guard->mutex);
+        mutex_release(guard->mutex, self);
     else
-        lock_release_wholly(guard->lock, &guard->holds);
+        lock_release_wholly(guard->lock, self, &guard->holds);
 }
 
 static void acquire_again(struct guard *guard)
@@ -82,8 +82,10 @@ static int wait(vthread_cond_t *cond, struct guard *guard, const char *call, uin
     lock_acquire(&q->lock);
     wait_queue_append(q, self, 0);
     lock_release(&q->lock);
-    release(guard);
+    release(guard, self);
     error = wait_queue_wait(q, self, cond, flags, deadline_ns);
+    if (error != 0)
+        lock_release(&q->lock);
     acquire_again(guard);
     return error;
 }
@@ -113,35 +115,43 @@ int vthread_cond_wait_uninterruptible(vthread_cond_t *cond, vthread_mutex_t *mut
 
 int vthread_cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock)
 {
-    return vthread_cond_wait_lock_until(cond, lock, VTHREAD_FOREVER);
+    struct guard guard = {.lock = lock};
+
+    return wait(cond, &guard, "vthread_cond_wait_lock", 0, VTHREAD_FOREVER);
 }
 
 int vthread_cond_wait_lock_until(vthread_cond_t *cond, vthread_lock_t *lock, int64_t deadline_ns)
 {
     struct guard guard = {.lock = lock};
 
-    return wait(cond, &guard, "vthread_cond_wait_lock", 0, deadline_ns);
+    return wait(cond, &guard, "vthread_cond_wait_lock_until", 0, deadline_ns);
 }
 
-int vthread_cond_signal(vthread_cond_t *cond)
+/* Wake the oldest, or all. */
+static int signal(vthread_cond_t *cond, bool all)
 {
     struct wait_queue *q = &cond_of(cond)->queue;
-    struct granted granted = {NULL, 0};
+    struct granted granted = {0, 0};
 
     /* Nobody there: a waiter to be found has queued up before its lock was released. */
     if (wait_queue_is_empty(q))
         return 0;
     lock_acquire(&q->lock);
-    if (!wait_queue_is_empty(q))
-        granted = wait_queue_grant(q, wait_queue_first(q));
+    if (all)
+        wait_queue_grant_all(q, 0, &granted);
+    else if (!wait_queue_is_empty(q))
+        wait_queue_grant(q, 0, &granted);
     lock_release(&q->lock);
     wait_queue_wake(granted);
     return 0;
 }
 
+int vthread_cond_signal(vthread_cond_t *cond)
+{
+    return signal(cond, false);
+}
+
 int vthread_cond_broadcast(vthread_cond_t *cond)
 {
-    if (!wait_queue_is_empty(&cond_of(cond)->queue))
-        wait_queue_grant_all(&cond_of(cond)->queue);
-    return 0;
+    return signal(cond, true);
 }

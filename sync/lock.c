@@ -25,7 +25,7 @@ int vthread_lock_init(vthread_lock_t *lock, const vthread_lock_params_t *params)
         return EINVAL;
     *lock = (vthread_lock_t)VTHREAD_LOCK_INITIALIZER;
     if (params != NULL && params->fair)
-        atomic_init(&reentrant_of(lock)->mutex.flags, MUTEX_FAIR);
+        atomic_init(&reentrant_of(lock)->mutex.word, MUTEX_FAIR);
     return 0;
 }
 
@@ -40,7 +40,7 @@ static struct thread *owner_self(struct reentrant *r)
     struct thread *self = thread_mounted();
 
     /* A platform thread that holds a lock has a record already, and thread_self finds it. */
-    if (UNLIKELY(self == NULL) && atomic_load_relaxed(&r->mutex.owner) != 0)
+    if (UNLIKELY(self == NULL) && (atomic_load_relaxed(&r->mutex.word) & MUTEX_OWNER) != 0)
         self = thread_self(NULL);
     return self != NULL && mutex_is_owner(&r->mutex, self) ? self : NULL;
 }
@@ -53,19 +53,14 @@ static int hold_again(struct reentrant *r)
     return 0;
 }
 
-/* A fair one is not taken from those who wait. */
-static bool may_barge(struct reentrant *r)
-{
-    return !(atomic_load_relaxed(&r->mutex.flags) & MUTEX_FAIR) || wait_queue_is_empty(&r->mutex.queue);
-}
-
 static int acquire(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns)
 {
     struct reentrant *r = reentrant_of(lock);
+    struct thread *self = owner_self(r);
     int error;
 
-    if (owner_self(r) != NULL)
-        return hold_again(r);
+    if (self != NULL)
+        return !(flags & WORD_DEAF) && wait_is_interrupted(self) ? EINTR : hold_again(r);
     error = mutex_acquire(&r->mutex, call, flags, deadline_ns);
     if (error == 0)
         r->holds = 1;
@@ -77,7 +72,7 @@ int vthread_lock_lock(vthread_lock_t *lock)
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = thread_mounted();
 
-    if (LIKELY(self != NULL) && LIKELY(may_barge(r)) && LIKELY(mutex_try(&r->mutex, self))) {
+    if (LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
         r->holds = 1;
         return 0;
     }
@@ -94,7 +89,7 @@ int vthread_lock_trylock(vthread_lock_t *lock)
         return error;
     if (mutex_is_owner(&r->mutex, self))
         return hold_again(r);
-    if (!mutex_try(&r->mutex, self))
+    if (!mutex_try_slow(&r->mutex, self))
         return EBUSY;
     r->holds = 1;
     return 0;
@@ -113,11 +108,12 @@ int vthread_lock_lock_until(vthread_lock_t *lock, int64_t deadline_ns)
 int vthread_lock_unlock(vthread_lock_t *lock)
 {
     struct reentrant *r = reentrant_of(lock);
+    struct thread *self = owner_self(r);
 
-    if (UNLIKELY(owner_self(r) == NULL))
+    if (UNLIKELY(self == NULL))
         return mutex_refuse_release(&r->mutex, "vthread_lock_unlock");
     if (--r->holds == 0)
-        mutex_release(&r->mutex);
+        mutex_release(&r->mutex, self);
     return 0;
 }
 
@@ -133,23 +129,20 @@ uint32_t vthread_lock_hold_count(vthread_lock_t *lock)
 
 vthread_t vthread_lock_owner(vthread_lock_t *lock)
 {
-    uint32_t owner = atomic_load_relaxed(&reentrant_of(lock)->mutex.owner);
+    uint32_t owner = atomic_load_relaxed(&reentrant_of(lock)->mutex.word) & MUTEX_OWNER;
 
     return owner != 0 ? thread_handle(&thread_table[owner]) : NULL;
 }
 
 /* ---- for conditions ---- */
 
-bool lock_release_wholly(vthread_lock_t *lock, uint32_t *ret_holds)
+void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_holds)
 {
     struct reentrant *r = reentrant_of(lock);
 
-    if (owner_self(r) == NULL)
-        return false;
     *ret_holds = r->holds;
     r->holds = 0;
-    mutex_release(&r->mutex);
-    return true;
+    mutex_release(&r->mutex, self);
 }
 
 void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds)

@@ -12,56 +12,81 @@ enum {
     SPINS = 20, /* looks at an owner that is running, before queueing up */
 };
 
-/* With the queue's lock. */
-static void change_flags_locked(struct mutex *m, uint32_t set, uint32_t clear)
+enum { GIVEN_A_TRY, GIVEN_THE_LOCK };
+
+/* If there is no owner.  Whoever was WOKEN is not any more if it succeeds. */
+static bool try(struct mutex *m, struct thread *self, bool woken)
 {
-    atomic_store_relaxed(&m->flags, (atomic_load_relaxed(&m->flags) & ~clear) | set);
+    uint32_t clear = woken ? MUTEX_WOKEN : 0;
+    uint32_t w = atomic_load_relaxed(&m->word); /* the CAS orders */
+
+    while (!(w & MUTEX_OWNER))
+        if (atomic_cas_acq_rel(&m->word, &w, (w & ~clear) | thread_index(self)))
+            return true;
+    return false;
 }
 
-void mutex_hand_over(struct mutex *m)
+bool mutex_try_slow(struct mutex *m, struct thread *self)
 {
-    struct granted granted = {NULL, 0};
-
-    lock_acquire(&m->queue.lock);
-    if (!wait_queue_is_empty(&m->queue))
-        granted = wait_queue_grant(&m->queue, wait_queue_first(&m->queue));
-    change_flags_locked(m, 0, MUTEX_HAND_OVER);
-    /* release: pairs with the acquire of the next owner, be it by a CAS or by looking who it is. */
-    atomic_store_release(&m->owner, granted.thread != NULL ? thread_index(granted.thread) : 0);
-    lock_release(&m->queue.lock);
-    wait_queue_wake(granted);
+    return try(m, self, false);
 }
 
-void mutex_wake_next(struct mutex *m)
-{
-    struct granted granted = {NULL, 0};
+/* ---- releasing ---- */
 
-    lock_acquire(&m->queue.lock);
-    /* If somebody has come along meanwhile, it is for his release to wake the next. */
-    if (!wait_queue_is_empty(&m->queue) && !(atomic_load_relaxed(&m->flags) & MUTEX_WOKEN) &&
-        atomic_load_relaxed(&m->owner) == 0) {
-        change_flags_locked(m, MUTEX_WOKEN, 0);
-        granted = wait_queue_grant(&m->queue, wait_queue_first(&m->queue));
+/* With the queue's lock, as the owner: pass it on to the oldest waiter, or wake him.  False: nobody waits. */
+static bool pass_on_locked(struct mutex *m, struct granted *granted)
+{
+    uint32_t w = atomic_load_relaxed(&m->word); /* ours (2), until we store it */
+    uint32_t oldest = wait_queue_first(&m->queue);
+    uint32_t next = w & (MUTEX_FAIR | MUTEX_WOKEN);
+    bool hand_over = w & (MUTEX_HAND_OVER | MUTEX_FAIR);
+
+    if (oldest == 0) {
+        atomic_store_relaxed(&m->word, w & ~(MUTEX_QUEUED | MUTEX_HAND_OVER)); /* the lock's release orders */
+        return false;
     }
-    lock_release(&m->queue.lock);
-    wait_queue_wake(granted);
+    wait_queue_grant(&m->queue, hand_over ? GIVEN_THE_LOCK : GIVEN_A_TRY, granted);
+    next |= hand_over ? oldest : MUTEX_WOKEN;
+    if (!wait_queue_is_empty(&m->queue))
+        next |= MUTEX_QUEUED;
+    atomic_store_release(&m->word, next); /* pairs with the acquire of the next owner's CAS */
+    return true;
 }
 
-static void clear_woken(struct mutex *m)
+void mutex_release_slow(struct mutex *m)
 {
-    lock_acquire(&m->queue.lock);
-    change_flags_locked(m, 0, MUTEX_WOKEN);
-    lock_release(&m->queue.lock);
+    uint32_t w = atomic_load_relaxed(&m->word);
+
+    for (;;) {
+        bool wakes = (w & MUTEX_QUEUED) && (!(w & MUTEX_WOKEN) || (w & (MUTEX_HAND_OVER | MUTEX_FAIR)));
+
+        if (wakes) {
+            struct granted granted = {0, 0};
+            bool passed;
+
+            lock_acquire(&m->queue.lock);
+            passed = pass_on_locked(m, &granted);
+            lock_release(&m->queue.lock);
+            wait_queue_wake(granted);
+            if (passed)
+                return;
+            w = atomic_load_relaxed(&m->word);
+        } else if (atomic_cas_acq_rel(&m->word, &w, w & ~MUTEX_OWNER)) { /* pairs with the next owner's */
+            return;
+        }
+    }
 }
+
+/* ---- acquiring ---- */
 
 /* Sections are short: an owner that is on a CPU will be through before we had left ours. */
-static bool spin(struct mutex *m, struct thread *self)
+static bool spin(struct mutex *m, struct thread *self, bool woken)
 {
     for (int i = 0; i < SPINS && atomic_load_relaxed(&pool.parallelism) > 1; i++) {
-        uint32_t owner = atomic_load_relaxed(&m->owner);
+        uint32_t owner = atomic_load_relaxed(&m->word) & MUTEX_OWNER;
 
         if (owner == 0) {
-            if (mutex_try(m, self))
+            if (try(m, self, woken))
                 return true;
         } else if (atomic_load_relaxed(&thread_table[owner].phase) != VTHREAD_RUNNING) {
             return false;
@@ -71,62 +96,56 @@ static bool spin(struct mutex *m, struct thread *self)
     return false;
 }
 
-/* W1 */
-static void queue_up(struct mutex *m, struct thread *self, bool woken, bool starving)
+/* Queue up (false), or take it after all, since there is no owner (true).  Whoever was WOKEN is not any more. */
+static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, bool starving)
 {
+    uint32_t set = MUTEX_QUEUED | (starving ? MUTEX_HAND_OVER : 0);
+    uint32_t clear = woken ? MUTEX_WOKEN : 0;
+    uint32_t w;
+    bool taken;
+
     lock_acquire(&m->queue.lock);
-    if (woken) {
-        wait_queue_prepend(&m->queue, self, 0);
-        change_flags_locked(m, starving ? MUTEX_HAND_OVER : 0, MUTEX_WOKEN);
-    } else {
-        wait_queue_append(&m->queue, self, 0);
+    w = atomic_load_relaxed(&m->word);
+    do
+        taken = !(w & MUTEX_OWNER);
+    while (!atomic_cas_acq_rel(&m->word, &w, (w & ~clear) | (taken ? thread_index(self) : set)));
+    if (!taken) {
+        if (woken)
+            wait_queue_prepend(&m->queue, self, 0);
+        else
+            wait_queue_append(&m->queue, self, 0);
     }
     lock_release(&m->queue.lock);
-}
-
-/* It was free after all (W3). */
-static void leave_queue(struct mutex *m, struct thread *self)
-{
-    lock_acquire(&m->queue.lock);
-    if (wait_queue_withdraw(&m->queue, self))
-        change_flags_locked(m, 0, MUTEX_WOKEN); /* we had been woken: that is what we are here for */
-    lock_release(&m->queue.lock);
-    thread_wait_cancel(self);
+    return taken;
 }
 
 int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns)
 {
-    bool fair = atomic_load_relaxed(&m->flags) & MUTEX_FAIR;
+    bool fair = atomic_load_relaxed(&m->word) & MUTEX_FAIR;
     int64_t since_ns = 0;
     bool woken = false;
 
     for (;;) {
+        int64_t now_ns;
         int error;
 
-        if (!fair && spin(m, self)) {
-            if (woken)
-                clear_woken(m);
+        if (!fair && spin(m, self, woken))
             return 0;
-        }
+        now_ns = clock_monotonic_ns();
         if (since_ns == 0)
-            since_ns = clock_monotonic_ns();
-        queue_up(m, self, woken, woken && clock_monotonic_ns() - since_ns > HAND_OVER_NS);
-        barrier_heavy(); /* W2 */
-        if (mutex_try(m, self)) { /* W3 */
-            leave_queue(m, self);
+            since_ns = now_ns;
+        if (take_or_queue_up(m, self, woken, woken && now_ns - since_ns > HAND_OVER_NS))
             return 0;
-        }
         error = wait_queue_wait(&m->queue, self, m, flags, deadline_ns);
-        if (error != 0)
+        if (error != 0) {
+            lock_release(&m->queue.lock); /* QUEUED stays: the next release sees to it */
             return error;
-        /* acquire: pairs with the release of the one who has handed it over */
-        if (atomic_load_acquire(&m->owner) == thread_index(self))
+        }
+        if (wait_queue_given(self) == GIVEN_THE_LOCK)
             return 0;
         woken = true;
-        if (mutex_try(m, self)) {
-            clear_woken(m);
+        if (try(m, self, true))
             return 0;
-        }
     }
 }
 
@@ -150,7 +169,7 @@ int vthread_mutex_init(vthread_mutex_t *mutex, const vthread_mutexattr_t *attr)
 
 bool mutex_is_used(struct mutex *m)
 {
-    return atomic_load_relaxed(&m->owner) != 0 || !wait_queue_is_empty(&m->queue);
+    return (atomic_load_relaxed(&m->word) & MUTEX_OWNER) != 0 || !wait_queue_is_empty(&m->queue);
 }
 
 int vthread_mutex_destroy(vthread_mutex_t *mutex)
@@ -165,20 +184,20 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
 
     if (self != NULL && !(flags & WORD_DEAF) && wait_is_interrupted(self))
         return EINTR;
-    if (self != NULL && mutex_try(m, self))
+    if (self != NULL && mutex_try_slow(m, self))
         return 0;
     if (self != NULL && mutex_is_owner(m, self)) {
-        misuse(call, "the calling thread holds the lock (%p) already, and would wait for itself; unlock it first, or "
-                     "use a vthread_lock_t, which may be locked again", (void *)m);
+        misuse(call,
+               "the calling thread holds the lock (%p) already, and would wait for itself; unlock it first, or "
+               "use a vthread_lock_t, which may be locked again",
+               (void *)m);
         return EDEADLK;
     }
     if (self != NULL)
         error = wait_refuse_private(call, m);
     if (error == 0)
         error = mutex_acquire_slow(m, self, flags, deadline_ns);
-    if (UNLIKELY(error != 0) && (flags & WORD_DEAF) && deadline_ns == INT64_MAX)
-        panic("a lock that must be waited for, and cannot be (vthread/sync.h): nobody would notice that it is not held");
-    return error;
+    return lock_result(error, flags, deadline_ns);
 }
 
 int vthread_mutex_lock(vthread_mutex_t *mutex)
@@ -197,7 +216,7 @@ int vthread_mutex_trylock(vthread_mutex_t *mutex)
 
     if (self == NULL)
         return error;
-    return mutex_try(mutex_of(mutex), self) ? 0 : EBUSY;
+    return mutex_try_slow(mutex_of(mutex), self) ? 0 : EBUSY;
 }
 
 int vthread_mutex_lock_interruptible(vthread_mutex_t *mutex)
@@ -226,6 +245,6 @@ int vthread_mutex_unlock(vthread_mutex_t *mutex)
         self = thread_self(NULL);
     if (UNLIKELY(self == NULL) || UNLIKELY(!mutex_is_owner(m, self)))
         return mutex_refuse_release(m, "vthread_mutex_unlock");
-    mutex_release(m);
+    mutex_release(m, self);
     return 0;
 }

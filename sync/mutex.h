@@ -4,76 +4,80 @@
  *
  * Roles: any number of threads acquire; the owner releases.
  *
- * Uncontended it costs one locked instruction: acquiring is a CAS of `owner`,
- * releasing a plain store of 0 followed by a look whether somebody waits.  The
- * store-load fence that this needs is the waiter's: it queues up, does the heavy
- * half of the asymmetric barrier (base/atomic.h), and tries once more.
+ *     word   owner's index, 26 bits, 0: free
+ *            QUEUED     somebody is in the queue, or was until a moment ago
+ *            WOKEN      a former waiter is about to try: wake nobody else
+ *            HAND_OVER  the next release is to pass it to the oldest waiter, who has lost for too long
+ *            FAIR       every release is; for good
  *
- *     owner, releasing                       waiter
- *     R1 owner = 0                           W1 queue up
- *     R2 barrier_light()                     W2 barrier_heavy()
- *     R3 somebody queued, nobody woken?      W3 owner == 0?  take it
- *        wake the oldest                     W4 sleep
- *
- * If R3 does not see W1, W3 sees R1.
+ * Uncontended it is a CAS each way, between 0 and the owner's index.
  *
  * Released, it is anybody's: the one woken competes with those who come along
  * (they are on a CPU already), and goes back to the head of the queue if it
  * loses.  One at a time is WOKEN.  When the oldest has lost so for HAND_OVER_NS, or
  * the lock is fair, the owner hands it over instead: nobody starves (after Go's
- * sync.Mutex).  A WOKEN waiter that gives up passes the role on: after clearing WOKEN it
- * looks, as R3 does, with a heavy barrier before.
+ * sync.Mutex).
  *
- * `flags` and the queue are changed under the queue's lock; flags is read without it.
- * Tested by tests/model (mutex.c) and tests/stress.
+ * Invariants
+ * 1. Somebody queued and no owner: one is WOKEN.  So a release that leaves QUEUED
+ *    behind wakes, unless one is WOKEN; and who queues up sets QUEUED, and takes his
+ *    WOKEN back, by a CAS that sees an owner, whose release is yet to come.
+ * 2. QUEUED, HAND_OVER: set with the queue's lock; cleared with it, by the owner.  So an
+ *    owner who holds that lock is alone with the word.
+ * 3. A release with nobody queued ends with the CAS that frees the word.  So a mutex may
+ *    be freed by the one who got it last, as long as nobody waits: an object may be
+ *    guarded by a mutex in itself, and freed by whoever drops the last reference.
+ *
+ * A plain store in place of the releasing CAS, with the fence put on the waiter's
+ * side (base/atomic.h), is faster by a locked instruction; but then the release looks at
+ * the queue after others can have taken and freed the mutex, and every wait costs a
+ * membarrier(2), several times what the switch itself does.
+ *
+ * Tested by tests/model (mutex.c) and tests/stress (sync_a_lot.c).
  */
 #ifndef SYNC_MUTEX_H
 #define SYNC_MUTEX_H
 
 #include "sync/wait_queue.h"
 
-enum mutex_flag {
-    MUTEX_WOKEN = 1 << 0,     /* a former waiter is about to try; wake nobody else */
-    MUTEX_HAND_OVER = 1 << 1, /* to the oldest waiter, who has waited for too long */
-    MUTEX_FAIR = 1 << 2,      /* for good: first come, first served */
-};
+#define MUTEX_OWNER ((1u << 26) - 1)
+#define MUTEX_QUEUED (1u << 28)
+#define MUTEX_WOKEN (1u << 29)
+#define MUTEX_HAND_OVER (1u << 30)
+#define MUTEX_FAIR (1u << 31)
 
 struct mutex {
-    ATOMIC(uint32_t) owner; /* index of its thread; 0: free */
-    ATOMIC(uint32_t) flags;
+    ATOMIC(uint32_t) word;
+    uint32_t unused;
     struct wait_queue queue;
 };
 
 /* flags: WORD_DEAF or 0.  0, ETIMEDOUT or EINTR.  The caller is not the owner. */
-MAY_SWITCH int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns);
-
-/* The halves of a release that are not inline: the mutex is still the caller's / has been released (R3). */
-void mutex_hand_over(struct mutex *m);
-void mutex_wake_next(struct mutex *m);
+MAY_SWITCH
+int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns);
+NOINLINE void mutex_release_slow(struct mutex *m);
+/* If there is no owner just now, whatever else the word says. */
+bool mutex_try_slow(struct mutex *m, struct thread *self);
 
 static inline bool mutex_is_owner(struct mutex *m, struct thread *self)
 {
-    return atomic_load_relaxed(&m->owner) == thread_index(self); /* our own writes */
+    return (atomic_load_relaxed(&m->word) & MUTEX_OWNER) == thread_index(self); /* our own writes */
 }
 
 static inline bool mutex_try(struct mutex *m, struct thread *self)
 {
     uint32_t free = 0;
 
-    return atomic_cas_acq_rel(&m->owner, &free, thread_index(self));
+    return atomic_cas_acq_rel(&m->word, &free, thread_index(self)); /* pairs with that of the owner before */
 }
 
 /* The owner's. */
-static inline void mutex_release(struct mutex *m)
+static inline void mutex_release(struct mutex *m, struct thread *self)
 {
-    if (UNLIKELY(atomic_load_relaxed(&m->flags) & (MUTEX_HAND_OVER | MUTEX_FAIR))) {
-        mutex_hand_over(m);
-        return;
-    }
-    atomic_store_release(&m->owner, 0); /* pairs with the acquire of the next owner */
-    barrier_light();                    /* R2 */
-    if (UNLIKELY(!wait_queue_is_empty(&m->queue)) && !(atomic_load_relaxed(&m->flags) & MUTEX_WOKEN))
-        mutex_wake_next(m);
+    uint32_t mine = thread_index(self);
+
+    if (UNLIKELY(!atomic_cas_acq_rel(&m->word, &mine, 0)))
+        mutex_release_slow(m);
 }
 
 #endif

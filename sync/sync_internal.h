@@ -5,6 +5,7 @@
 
 #include <vthread/sync.h>
 
+#include "base/panic.h"
 #include "sync/mutex.h"
 
 #define LENGTH_OF(array) (sizeof(array) / sizeof(array)[0])
@@ -18,16 +19,27 @@ static inline bool words_are_zero(const uintptr_t *words, size_t n)
     return true;
 }
 
+/* The end, with the reason, where the result of a lock call that cannot wait would not be looked at. */
+static inline int lock_result(int error, uint64_t flags, int64_t deadline_ns)
+{
+    if (UNLIKELY(error != 0) && (flags & WORD_DEAF) && deadline_ns == INT64_MAX)
+        panic(
+            "a lock that must be waited for, and cannot be (vthread/sync.h): nobody would notice that it is not held");
+    return error;
+}
+
 /*
  * Lock it for the calling thread, with every check that a public call makes.
  * call: what to name in messages.  flags: WORD_DEAF or 0.
  */
-MAY_SWITCH int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t deadline_ns);
+MAY_SWITCH
+int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t deadline_ns);
 COLD int mutex_refuse_release(struct mutex *m, const char *call); /* EPERM */
 bool mutex_is_used(struct mutex *m);
 
-/* Release it, however often it is held (false: it is not), and hold it so often again. */
-bool lock_release_wholly(vthread_lock_t *lock, uint32_t *ret_holds);
-MAY_SWITCH void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds);
+/* The owner's: release it, however often it is held, and hold it so often again. */
+void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_holds);
+MAY_SWITCH
+void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds);
 
 #endif

@@ -2,11 +2,12 @@
 #include "sync/wait_queue.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "base/clock.h"
 #include "base/panic.h"
 
-enum { GRANT_AT_ONCE = 32 };
+enum { SPINS = 100 }; /* looks at a granter who is about to let go, before giving him the CPU */
 
 /* Before the oldest, which is also after the latest: the list is a ring. */
 static void link_in(struct wait_queue *q, struct thread *self, uint32_t amount)
@@ -17,7 +18,7 @@ static void link_in(struct wait_queue *q, struct thread *self, uint32_t amount)
 
     node->amount = amount;
     node->number = thread_wait_number(self);
-    atomic_store_relaxed(&node->granted, false);
+    atomic_store_relaxed(&node->state, WAIT_QUEUED);
     if (first == 0) {
         node->next = node->previous = index;
     } else {
@@ -58,75 +59,77 @@ static void link_out(struct wait_queue *q, uint32_t index)
         atomic_store_relaxed(&q->first, node->next);
 }
 
-struct granted wait_queue_grant(struct wait_queue *q, struct thread *t)
-{
-    struct thread_waiter *node = &thread_waiters[thread_index(t)];
-    struct granted granted = {t, node->number};
+/* ---- granting ---- */
 
-    link_out(q, thread_index(t));
-    /* release: pairs with the acquire in wait_queue_wait; from here on the node is the waiter's again. */
-    atomic_store_release(&node->granted, true);
-    return granted;
+void wait_queue_grant(struct wait_queue *q, uint32_t given, struct granted *granted)
+{
+    uint32_t index = atomic_load_relaxed(&q->first);
+    struct thread_waiter *node = &thread_waiters[index];
+
+    link_out(q, index);
+    node->amount = given;
+    node->next = 0;
+    if (granted->first == 0)
+        granted->first = index;
+    else
+        thread_waiters[granted->last].next = index;
+    granted->last = index;
+    atomic_store_relaxed(&node->state, WAIT_GRANTED); /* what goes with it comes with WAIT_OVER */
 }
 
-bool wait_queue_withdraw(struct wait_queue *q, struct thread *self)
+void wait_queue_grant_all(struct wait_queue *q, uint32_t given, struct granted *granted)
 {
-    if (atomic_load_relaxed(&thread_waiters[thread_index(self)].granted))
-        return true;
-    link_out(q, thread_index(self));
-    return false;
+    while (!wait_queue_is_empty(q))
+        wait_queue_grant(q, given, granted);
 }
 
-static uint32_t count_locked(struct wait_queue *q)
+void wait_queue_wake_chain(struct granted granted)
 {
-    uint32_t first = atomic_load_relaxed(&q->first);
-    uint32_t n = 0;
+    uint32_t index = granted.first;
 
-    for (uint32_t i = first; i != 0 && (n == 0 || i != first); i = thread_waiters[i].next)
-        n++;
-    return n;
-}
+    while (index != 0) {
+        struct thread_waiter *node = &thread_waiters[index];
+        struct thread *t = &thread_table[index];
+        uint32_t number = node->number;
 
-void wait_queue_grant_all(struct wait_queue *q)
-{
-    struct granted granted[GRANT_AT_ONCE];
-    uint32_t left;
-    uint32_t n;
-
-    lock_acquire(&q->lock);
-    /* No more than are here now: they may be back before the last has been woken. */
-    for (left = count_locked(q); left > 0; left -= n) {
-        for (n = 0; n < GRANT_AT_ONCE && n < left && !wait_queue_is_empty(q); n++)
-            granted[n] = wait_queue_grant(q, wait_queue_first(q));
-        lock_release(&q->lock);
-        for (uint32_t i = 0; i < n; i++)
-            wait_queue_wake(granted[i]);
-        lock_acquire(&q->lock);
-        if (n == 0)
-            break;
+        index = node->next;
+        atomic_store_release(&node->state, WAIT_OVER); /* pairs with the acquires in outcome and await_granter */
+        thread_wake(t, number, 0, NULL);
     }
-    lock_release(&q->lock);
 }
 
-/* Woken, or not: is it over?  0: granted; EAGAIN: woken for nothing; else the reason, and off the queue. */
+/* ---- waiting ---- */
+
+static void await_granter(struct thread_waiter *node)
+{
+    for (int i = 1; atomic_load_acquire(&node->state) != WAIT_OVER; i++) {
+        cpu_pause();
+        if (i % SPINS == 0)
+            sched_yield();
+    }
+}
+
+/* Woken, or not: is it over?  0: granted; EAGAIN: woken for nothing; else the reason, off the queue, with the lock. */
 static int outcome(struct wait_queue *q, struct thread *self, int reason)
 {
-    struct thread_waiter *node = &thread_waiters[thread_index(self)];
-    int result = reason;
+    uint32_t index = thread_index(self);
+    struct thread_waiter *node = &thread_waiters[index];
 
-    if (atomic_load_acquire(&node->granted)) /* pairs with the release in wait_queue_grant */
-        return 0;
-    lock_acquire(&q->lock);
-    if (atomic_load_relaxed(&node->granted)) {
-        result = 0;
-    } else if (reason != 0) {
-        link_out(q, thread_index(self));
-    } else { /* wait once more, under a new number */
-        node->number = thread_wait_number(self);
-        result = EAGAIN;
+    if (atomic_load_acquire(&node->state) == WAIT_QUEUED) {
+        lock_acquire(&q->lock);
+        if (atomic_load_relaxed(&node->state) == WAIT_QUEUED) {
+            if (reason != 0) {
+                link_out(q, index);
+                return reason;
+            }
+            node->number = thread_wait_number(self); /* wait once more, under a new number */
+            lock_release(&q->lock);
+            return EAGAIN;
+        }
+        lock_release(&q->lock);
     }
-    lock_release(&q->lock);
-    return result;
+    await_granter(node);
+    return 0;
 }
 
 int wait_queue_wait(struct wait_queue *q, struct thread *self, void *object, uint64_t flags, int64_t deadline_ns)

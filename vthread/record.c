@@ -152,6 +152,7 @@ void record_end_life(void)
     rebuild(end);
     discard_pages(thread_table, end * sizeof(struct thread), count * sizeof(struct thread));
     discard_pages(thread_cold_table, end * sizeof(struct thread_cold), count * sizeof(struct thread_cold));
+    discard_pages(thread_waiters, end * sizeof(struct thread_waiter), count * sizeof(struct thread_waiter));
     discard_pages(timer_positions, end * sizeof(timer_position), count * sizeof(timer_position));
 }
 

@@ -65,17 +65,19 @@ _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache l
 
 enum join_state { JOIN_NONE, JOIN_QUEUED, JOIN_GRANTED };
 
+enum wait_state { WAIT_QUEUED, WAIT_GRANTED, WAIT_OVER };
+
 /*
  * What a thread needs in the queue of a sync object (sync/wait_queue.h): a third
  * column, of which only the pages of those that ever wait in one are touched.
+ * Under the queue's lock while QUEUED, then the granter's, then the thread's own.
  */
 struct thread_waiter {
-    uint32_t next;     /* of the ring of waiters: indices; under the queue's lock ... */
+    uint32_t next; /* indices: of the ring of waiters, or of the chain of those granted */
     uint32_t previous;
-    uint32_t number;   /* ... of the wait */
-    uint32_t amount;   /* what is wanted; the object's */
-    void *data;        /* the object's */
-    ATOMIC(bool) granted;
+    uint32_t number; /* of the wait */
+    uint32_t amount; /* what is wanted, then what is given; the object's */
+    ATOMIC(uint8_t) state; /* enum wait_state */
 };
 
 struct thread_extra;
