@@ -113,18 +113,21 @@ int vthread_cond_wait_uninterruptible(vthread_cond_t *cond, vthread_mutex_t *mut
     return wait_mutex(cond, mutex, "vthread_cond_wait_uninterruptible", WORD_DEAF, VTHREAD_FOREVER);
 }
 
-int vthread_cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock)
+int cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock, const char *call, int64_t deadline_ns)
 {
     struct guard guard = {.lock = lock};
 
-    return wait(cond, &guard, "vthread_cond_wait_lock", 0, VTHREAD_FOREVER);
+    return wait(cond, &guard, call, 0, deadline_ns);
+}
+
+int vthread_cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock)
+{
+    return cond_wait_lock(cond, lock, "vthread_cond_wait_lock", VTHREAD_FOREVER);
 }
 
 int vthread_cond_wait_lock_until(vthread_cond_t *cond, vthread_lock_t *lock, int64_t deadline_ns)
 {
-    struct guard guard = {.lock = lock};
-
-    return wait(cond, &guard, "vthread_cond_wait_lock_until", 0, deadline_ns);
+    return cond_wait_lock(cond, lock, "vthread_cond_wait_lock_until", deadline_ns);
 }
 
 /* Wake the oldest, or all. */

@@ -53,7 +53,7 @@ static int hold_again(struct reentrant *r)
     return 0;
 }
 
-static int acquire(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns)
+int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns)
 {
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = owner_self(r);
@@ -76,7 +76,7 @@ int vthread_lock_lock(vthread_lock_t *lock)
         r->holds = 1;
         return 0;
     }
-    return acquire(lock, "vthread_lock_lock", WORD_DEAF, VTHREAD_FOREVER);
+    return lock_acquire_reentrant(lock, "vthread_lock_lock", WORD_DEAF, VTHREAD_FOREVER);
 }
 
 int vthread_lock_trylock(vthread_lock_t *lock)
@@ -97,12 +97,12 @@ int vthread_lock_trylock(vthread_lock_t *lock)
 
 int vthread_lock_lock_interruptible(vthread_lock_t *lock)
 {
-    return acquire(lock, "vthread_lock_lock_interruptible", 0, VTHREAD_FOREVER);
+    return lock_acquire_reentrant(lock, "vthread_lock_lock_interruptible", 0, VTHREAD_FOREVER);
 }
 
 int vthread_lock_lock_until(vthread_lock_t *lock, int64_t deadline_ns)
 {
-    return acquire(lock, "vthread_lock_lock_until", 0, deadline_ns);
+    return lock_acquire_reentrant(lock, "vthread_lock_lock_until", 0, deadline_ns);
 }
 
 int vthread_lock_unlock(vthread_lock_t *lock)

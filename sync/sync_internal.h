@@ -3,6 +3,8 @@
 #ifndef SYNC_INTERNAL_H
 #define SYNC_INTERNAL_H
 
+#include <errno.h>
+
 #include <vthread/sync.h>
 
 #include "base/panic.h"
@@ -28,6 +30,22 @@ static inline int lock_result(int error, uint64_t flags, int64_t deadline_ns)
     return error;
 }
 
+/* The calling thread, in a call that may wait.  NULL, and why, if it must not, or is interrupted (the flag is cleared).
+ */
+static inline struct thread *waiting_self(uint64_t flags, int *ret_error)
+{
+    struct thread *self = thread_mounted();
+
+    if (LIKELY(self != NULL))
+        *ret_error = 0;
+    else
+        self = thread_self(ret_error);
+    if (self == NULL || (flags & WORD_DEAF) || LIKELY(!wait_is_interrupted(self)))
+        return self;
+    *ret_error = EINTR;
+    return NULL;
+}
+
 /*
  * Lock it for the calling thread, with every check that a public call makes.
  * call: what to name in messages.  flags: WORD_DEAF or 0.
@@ -37,9 +55,14 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
 COLD int mutex_refuse_release(struct mutex *m, const char *call); /* EPERM */
 bool mutex_is_used(struct mutex *m);
 
+MAY_SWITCH
+int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns);
 /* The owner's: release it, however often it is held, and hold it so often again. */
 void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_holds);
 MAY_SWITCH
 void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds);
+
+MAY_SWITCH
+int cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock, const char *call, int64_t deadline_ns);
 
 #endif

@@ -6,6 +6,7 @@
 #include <vthread/api.h>
 #include <vthread/continuation.h>
 #include <vthread/runtime.h>
+#include <vthread/sync.h>
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
