@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/panic.h"
 
-enum { SPINS = 100 }; /* looks at a granter who is about to let go, before giving him the CPU */
+enum { LOOKS = 100 }; /* looks at a granter who is about to let go, before giving him the CPU */
 
 /* Before the oldest, which is also after the latest: the list is a ring. */
 static void link_in(struct wait_queue *q, struct thread *self, uint32_t amount)
@@ -104,7 +104,7 @@ static void await_granter(struct thread_waiter *node)
 {
     for (int i = 1; atomic_load_acquire(&node->state) != WAIT_OVER; i++) {
         cpu_pause();
-        if (i % SPINS == 0)
+        if (i % LOOKS == 0)
             sched_yield();
     }
 }

@@ -19,6 +19,7 @@ enum { RECORDS = 1 + MODEL_ACTORS_MAX, DEADLINE = 5 };
 
 struct thread *thread_table;
 struct thread_cold *thread_cold_table;
+struct thread_waiter *thread_waiters;
 struct pool pool;
 _Thread_local struct carrier *carrier_current;
 __typeof__(runtime_is_forked) runtime_is_forked;
@@ -26,6 +27,7 @@ __typeof__(thread_count) thread_count;
 
 static MODEL_SHARED struct thread table[RECORDS];
 static MODEL_SHARED struct thread_cold cold_table[RECORDS];
+static MODEL_SHARED struct thread_waiter waiter_table[RECORDS];
 static MODEL_SHARED struct model_queue runnable[RECORDS];
 static MODEL_SHARED struct model_queue timers;
 
@@ -36,6 +38,7 @@ static void make_threads(void)
 {
     thread_table = table;
     thread_cold_table = cold_table;
+    thread_waiters = waiter_table;
     atomic_init(&thread_count, RECORDS);
     for (int i = 1; i < RECORDS; i++)
         atomic_init(&table[i].word, WORD_ACTIVE | ((uint64_t)1 << WORD_GENERATION_SHIFT));
@@ -62,7 +65,7 @@ struct thread *thread_self(int *ret_error)
 static void make_runnable(struct thread *t, int reason)
 {
     t->reason = (uint8_t)reason;
-    if (model_variant() == LINKED)
+    if (model_variant() & LINKED)
         t->link.task.next = NULL;
     model_queue_push(&runnable[thread_index(t)], t);
 }
