@@ -115,7 +115,7 @@ static inline uint32_t wait_queue_given(struct thread *self)
  */
 static inline void wait_queue_let_go(struct wait_queue *q)
 {
-    if (UNLIKELY(atomic_load_relaxed(&q->lock.word) != 0)) {
+    if (UNLIKELY(atomic_load_acquire(&q->lock.word) != 0)) { /* pairs with lock_release */
         lock_acquire(&q->lock);
         lock_release(&q->lock);
     }
