@@ -236,15 +236,27 @@ COLD int mutex_refuse_release(struct mutex *m, const char *call)
     return EPERM;
 }
 
+static NOINLINE int unlock_slow(struct mutex *m)
+{
+    struct thread *self = thread_self(NULL);
+
+    if (self == NULL || !mutex_is_owner(m, self))
+        return mutex_refuse_release(m, "vthread_mutex_unlock");
+    mutex_release(m, self);
+    return 0;
+}
+
 int vthread_mutex_unlock(vthread_mutex_t *mutex)
 {
     struct mutex *m = mutex_of(mutex);
     struct thread *self = thread_mounted();
 
-    if (UNLIKELY(self == NULL))
-        self = thread_self(NULL);
-    if (UNLIKELY(self == NULL) || UNLIKELY(!mutex_is_owner(m, self)))
-        return mutex_refuse_release(m, "vthread_mutex_unlock");
-    mutex_release(m, self);
-    return 0;
+    /* mutex_release, with the question whether we are the owner in the same CAS. */
+    if (LIKELY(self != NULL)) {
+        uint32_t mine = thread_index(self);
+
+        if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0)))
+            return 0;
+    }
+    return unlock_slow(m);
 }

@@ -51,7 +51,9 @@
  * Never interrupted, as in pthreads and the JDK: vthread_mutex_lock, vthread_lock_lock,
  * vthread_rwlock_rdlock and _wrlock, vthread_monitor_enter, vthread_once.  They have
  * nobody who would look at their result: where they cannot wait at all (EFAULT,
- * EDEADLK), they end the program with a message.
+ * EDEADLK; and where a platform thread's very first call of the library finds no memory, a
+ * runtime that is shutting down, or itself in the child of a fork), they end the program
+ * with a message.
  */
 #ifndef VTHREAD_SYNC_H
 #define VTHREAD_SYNC_H
