@@ -25,7 +25,7 @@ PUBLIC = {
     "continuation": {"continuation.h"},
     "carrier": set(),
     "vthread": {"vthread.h", "runtime.h", "version.h", "continuation.h"},
-    "sync": {"vthread.h", "sync.h"},
+    "sync": {"vthread.h", "queue.h", "sync.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.

@@ -1,0 +1,712 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues of elements: a ring, and those who wait to put or to take.
+ *
+ * After Go's channels (runtime/chan.go and select.go).  Everything of a queue is
+ * under its lock; whoever finds a counterpart waiting hands the element over by
+ * way of that one's node, and wakes it once the lock has been released.
+ *
+ * Nodes are on the heap, with room for the element: frames of who waits may be
+ * elsewhere.  A queue keeps those it does not need.
+ *
+ * A select has one node in each of its queues.  Which of them is done first is decided by
+ * one word of the select, for its nodes are under different locks: whoever
+ * wants to complete a node must first have moved `winner` from NOBODY to that node's
+ * case.  The one who waits gives up in the same way.
+ *
+ * Invariants, with the lock held
+ *   1. a taker waits only while count == 0, a putter only while count == capacity
+ *      (nodes of selects that have been decided elsewhere do not count);
+ *   2. putters' elements are younger than all in the ring.
+ */
+#include <vthread/queue.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/panic.h"
+#include "sync/sync_internal.h"
+
+enum {
+    RING_FIRST = 16, /* elements that an unbounded queue begins with */
+    SPARE_MAX = 64,  /* nodes that a queue keeps */
+};
+
+enum { NOBODY = UINT32_MAX, GIVEN_UP = UINT32_MAX - 1 };
+
+struct select {
+    ATOMIC(uint32_t) winner; /* NOBODY, GIVEN_UP, or the index of the case that was done */
+    ATOMIC(uint32_t) number; /* of the wait */
+};
+
+struct node {
+    struct node *next; /* of a ring of nodes that wait; or of spare nodes */
+    struct node *previous;
+    struct thread *thread;
+    struct select *select; /* NULL: waits for this alone */
+    uint32_t number;       /* of the wait, if it has no select */
+    uint32_t index;        /* of the case */
+    bool waits;            /* is in a list */
+    int result;            /* once it does not: 0 or ECANCELED */
+    _Alignas(max_align_t) char elem[];
+};
+
+struct waiters {
+    struct node *first;
+};
+
+struct vthread_queue {
+    struct lock lock;
+    bool closed;
+    size_t elem_bytes;
+    size_t capacity; /* SIZE_MAX: grows */
+    size_t room;     /* elements that the ring has memory for */
+    size_t head;     /* index of the oldest */
+    size_t count;
+    char *ring;
+    struct waiters putters;
+    struct waiters takers;
+    struct node *spare;
+    uint32_t spare_count;
+};
+
+/* ---- lists of nodes; all with the lock ---- */
+
+static void append(struct waiters *list, struct node *node)
+{
+    struct node *first = list->first;
+
+    node->waits = true;
+    if (first == NULL) {
+        list->first = node->next = node->previous = node;
+        return;
+    }
+    node->next = first;
+    node->previous = first->previous;
+    first->previous->next = node;
+    first->previous = node;
+}
+
+static void take_off(struct waiters *list, struct node *node)
+{
+    node->waits = false;
+    if (node->next == node) {
+        list->first = NULL;
+        return;
+    }
+    node->previous->next = node->next;
+    node->next->previous = node->previous;
+    if (list->first == node)
+        list->first = node->next;
+}
+
+static bool claim(struct select *select, uint32_t index)
+{
+    uint32_t nobody = NOBODY;
+
+    return atomic_cas_seq_cst(&select->winner, &nobody, index);
+}
+
+/* The oldest that is still to be had: off the list, and ours to complete. */
+static struct node *take_first(struct waiters *list)
+{
+    struct node *node;
+
+    while ((node = list->first) != NULL) {
+        take_off(list, node);
+        if (node->select == NULL || claim(node->select, node->index))
+            return node;
+    }
+    return NULL;
+}
+
+static struct node *node_new(vthread_queue_t *q)
+{
+    struct node *node = q->spare;
+
+    if (node != NULL) {
+        q->spare = node->next;
+        q->spare_count--;
+        return node;
+    }
+    return memory_alloc(sizeof *node + q->elem_bytes);
+}
+
+static void node_free(vthread_queue_t *q, struct node *node)
+{
+    if (q->spare_count == SPARE_MAX) {
+        memory_free(node);
+        return;
+    }
+    node->next = q->spare;
+    q->spare = node;
+    q->spare_count++;
+}
+
+/* ---- the ring; all with the lock ---- */
+
+static char *slot(vthread_queue_t *q, size_t i)
+{
+    size_t at = q->head + i;
+
+    return q->ring + (at < q->room ? at : at - q->room) * q->elem_bytes;
+}
+
+static bool grow(vthread_queue_t *q)
+{
+    size_t room = q->room * 2;
+    char *ring;
+
+    if (room > SIZE_MAX / 2 / q->elem_bytes || (ring = memory_alloc(room * q->elem_bytes)) == NULL)
+        return false;
+    for (size_t i = 0; i < q->count; i++)
+        memcpy(ring + i * q->elem_bytes, slot(q, i), q->elem_bytes);
+    memory_free(q->ring);
+    q->ring = ring;
+    q->room = room;
+    q->head = 0;
+    return true;
+}
+
+static void push(vthread_queue_t *q, const void *elem)
+{
+    memcpy(slot(q, q->count), elem, q->elem_bytes);
+    q->count++;
+}
+
+static void pop(vthread_queue_t *q, void *ret_elem)
+{
+    memcpy(ret_elem, slot(q, 0), q->elem_bytes);
+    q->head = q->head + 1 < q->room ? q->head + 1 : 0;
+    q->count--;
+}
+
+/* ---- what can be done at once; with the lock ---- */
+
+/* Whom to wake once the locks have been released: nobody, or by the number of the wait, for it may be gone by then. */
+struct woken {
+    struct thread *thread;
+    uint32_t number;
+};
+
+static void wake(struct woken woken)
+{
+    if (woken.thread != NULL)
+        thread_wake(woken.thread, woken.number, 0, NULL);
+}
+
+/* The thread that waits with the node is to be woken once the lock is released. */
+static struct woken complete(struct node *node, int result)
+{
+    struct woken woken = {node->thread, node->number};
+
+    if (node->select != NULL) {
+        atomic_fence_seq_cst(); /* winner before number; await_winner has the other half */
+        woken.number = atomic_load_relaxed(&node->select->number);
+    }
+    node->result = result;
+    return woken;
+}
+
+/* 0, ECANCELED, ENOMEM, or EAGAIN: it would have to wait. */
+static int put_locked(vthread_queue_t *q, const void *elem, struct woken *ret_woken)
+{
+    struct node *taker;
+
+    if (q->closed)
+        return ECANCELED;
+    if ((taker = take_first(&q->takers)) != NULL) {
+        memcpy(taker->elem, elem, q->elem_bytes);
+        *ret_woken = complete(taker, 0);
+        return 0;
+    }
+    if (q->count == q->capacity)
+        return EAGAIN;
+    if (q->count == q->room && !grow(q))
+        return ENOMEM;
+    push(q, elem);
+    return 0;
+}
+
+/* The same; and a putter that waits moves up. */
+static int take_locked(vthread_queue_t *q, void *ret_elem, struct woken *ret_woken)
+{
+    struct node *putter;
+
+    if (q->count > 0) {
+        pop(q, ret_elem);
+        if ((putter = take_first(&q->putters)) != NULL) {
+            push(q, putter->elem);
+            *ret_woken = complete(putter, 0);
+        }
+        return 0;
+    }
+    if ((putter = take_first(&q->putters)) != NULL) {
+        memcpy(ret_elem, putter->elem, q->elem_bytes);
+        *ret_woken = complete(putter, 0);
+        return 0;
+    }
+    return q->closed ? ECANCELED : EAGAIN;
+}
+
+static int try_locked(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct woken *ret_woken)
+{
+    return op == VTHREAD_QUEUE_PUT ? put_locked(q, elem, ret_woken) : take_locked(q, elem, ret_woken);
+}
+
+static struct waiters *waiters_of(vthread_queue_t *q, vthread_queue_op_t op)
+{
+    return op == VTHREAD_QUEUE_PUT ? &q->putters : &q->takers;
+}
+
+static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, const void *elem, struct thread *self,
+                                  struct select *select, uint32_t index)
+{
+    struct node *node = node_new(q);
+
+    if (node == NULL)
+        return NULL;
+    node->thread = self;
+    node->select = select;
+    node->index = index;
+    node->number = thread_wait_number(self);
+    if (op == VTHREAD_QUEUE_PUT)
+        memcpy(node->elem, elem, q->elem_bytes);
+    append(waiters_of(q, op), node);
+    return node;
+}
+
+/* ---- one queue ---- */
+
+/* Woken, or not: is it over?  EAGAIN: woken for nothing. */
+static int outcome(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct node *node, int reason)
+{
+    int result = reason;
+
+    lock_acquire(&q->lock);
+    if (!node->waits) {
+        result = node->result;
+        if (result == 0 && op == VTHREAD_QUEUE_TAKE)
+            memcpy(elem, node->elem, q->elem_bytes);
+        node_free(q, node);
+    } else if (reason != 0) {
+        take_off(waiters_of(q, op), node);
+        node_free(q, node);
+    } else {
+        node->number = thread_wait_number(node->thread);
+        result = EAGAIN;
+    }
+    lock_release(&q->lock);
+    return result;
+}
+
+static int wait_once(struct thread *self, int64_t deadline_ns)
+{
+    if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns()) {
+        thread_wait_cancel(self);
+        return ETIMEDOUT;
+    }
+    return thread_wait(self, WORD_INTERNAL, deadline_ns);
+}
+
+static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct thread *self, struct node *node,
+                int64_t deadline_ns)
+{
+    int result;
+
+    atomic_store_relaxed(&self->slot, q);
+    do
+        result = outcome(q, op, elem, node, wait_once(self, deadline_ns));
+    while (result == EAGAIN);
+    atomic_store_relaxed(&self->slot, NULL);
+    if (result == EINTR)
+        word_clear(&self->word, WORD_INTERRUPTED);
+    return result;
+}
+
+static int operate(vthread_queue_t *q, vthread_queue_op_t op, void *elem, int64_t deadline_ns)
+{
+    struct woken woken = {NULL, 0};
+    struct node *node = NULL;
+    int error;
+    struct thread *self = thread_self(&error);
+
+    if (q == NULL || elem == NULL)
+        return EINVAL;
+    if (self == NULL)
+        return error;
+    if (wait_is_interrupted(self))
+        return EINTR;
+    lock_acquire(&q->lock);
+    error = try_locked(q, op, elem, &woken);
+    if (error == EAGAIN && deadline_ns == VTHREAD_NOW)
+        error = ETIMEDOUT;
+    else if (error == EAGAIN && (node = enlist_locked(q, op, elem, self, NULL, 0)) == NULL)
+        error = ENOMEM;
+    lock_release(&q->lock);
+    wake(woken);
+    return node != NULL ? wait(q, op, elem, self, node, deadline_ns) : error;
+}
+
+int vthread_queue_put(vthread_queue_t *queue, const void *elem)
+{
+    return vthread_queue_put_until(queue, elem, VTHREAD_FOREVER);
+}
+
+int vthread_queue_put_until(vthread_queue_t *queue, const void *elem, int64_t deadline_ns)
+{
+    return operate(queue, VTHREAD_QUEUE_PUT, (void *)(uintptr_t)elem, deadline_ns);
+}
+
+int vthread_queue_take(vthread_queue_t *queue, void *ret_elem)
+{
+    return operate(queue, VTHREAD_QUEUE_TAKE, ret_elem, VTHREAD_FOREVER);
+}
+
+int vthread_queue_take_until(vthread_queue_t *queue, void *ret_elem, int64_t deadline_ns)
+{
+    return operate(queue, VTHREAD_QUEUE_TAKE, ret_elem, deadline_ns);
+}
+
+int vthread_queue_put_ptr(vthread_queue_t *queue, void *ptr)
+{
+    return vthread_queue_put_ptr_until(queue, ptr, VTHREAD_FOREVER);
+}
+
+int vthread_queue_put_ptr_until(vthread_queue_t *queue, void *ptr, int64_t deadline_ns)
+{
+    if (queue == NULL || queue->elem_bytes != sizeof ptr)
+        return EINVAL;
+    if (UNLIKELY(stack_is_private(ptr)))
+        return stack_refuse_private("vthread_queue_put_ptr", "the element", ptr);
+    return operate(queue, VTHREAD_QUEUE_PUT, &ptr, deadline_ns);
+}
+
+int vthread_queue_take_ptr(vthread_queue_t *queue, void **ret_ptr)
+{
+    return vthread_queue_take_ptr_until(queue, ret_ptr, VTHREAD_FOREVER);
+}
+
+int vthread_queue_take_ptr_until(vthread_queue_t *queue, void **ret_ptr, int64_t deadline_ns)
+{
+    if (queue == NULL || queue->elem_bytes != sizeof *ret_ptr)
+        return EINVAL;
+    return operate(queue, VTHREAD_QUEUE_TAKE, ret_ptr, deadline_ns);
+}
+
+/* ---- several queues ---- */
+
+/*
+ * All queues are locked, in the order of their addresses, while the cases are tried and
+ * enlisted: nothing becomes ready in between.
+ */
+struct selecting {
+    vthread_queue_case_t *cases;
+    uint32_t n;
+    struct thread *self;
+    struct selection *made;  /* on the heap: what others look at */
+    uint32_t *order;         /* of trying; then: */
+    vthread_queue_t **locks; /* each queue once, by address */
+    uint32_t lock_count;
+};
+
+struct selection {
+    struct select select;
+    struct node *nodes[]; /* of each case; NULL: none */
+};
+
+enum { SMALL = 16 };
+
+static uint32_t random_below(uint32_t n)
+{
+    static ATOMIC(uint64_t) state;
+    uint64_t z = atomic_fetch_add_relaxed(&state, 0x9e3779b97f4a7c15u);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)(((z >> 32) * n) >> 32);
+}
+
+static void shuffle(uint32_t *order, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t j = random_below(i + 1);
+
+        order[i] = order[j];
+        order[j] = i;
+    }
+}
+
+static bool cases_are_valid(const vthread_queue_case_t *cases, size_t n)
+{
+    if (cases == NULL || n == 0 || n > INT32_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned)cases[i].op > VTHREAD_QUEUE_PUT || cases[i].elem == NULL)
+            return false;
+    return true;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)*(vthread_queue_t *const *)a;
+    uintptr_t y = (uintptr_t)*(vthread_queue_t *const *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void sort_locks(struct selecting *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->cases[i].queue != NULL)
+            s->locks[n++] = s->cases[i].queue;
+    qsort(s->locks, n, sizeof s->locks[0], by_address);
+    s->lock_count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || s->locks[i] != s->locks[i - 1])
+            s->locks[s->lock_count++] = s->locks[i];
+}
+
+static void lock_all(struct selecting *s)
+{
+    for (uint32_t i = 0; i < s->lock_count; i++)
+        lock_acquire(&s->locks[i]->lock);
+}
+
+static void unlock_all(struct selecting *s)
+{
+    for (uint32_t i = 0; i < s->lock_count; i++)
+        lock_release(&s->locks[i]->lock);
+}
+
+/* The first, in random order, that can be done at once: its index, -EAGAIN or -ENOMEM. */
+static int try_all_locked(struct selecting *s, struct woken *ret_woken)
+{
+    shuffle(s->order, s->n);
+    for (uint32_t i = 0; i < s->n; i++) {
+        vthread_queue_case_t *c = &s->cases[s->order[i]];
+        int error = c->queue != NULL ? try_locked(c->queue, c->op, c->elem, ret_woken) : EAGAIN;
+
+        if (error == ENOMEM)
+            return -ENOMEM;
+        if (error != EAGAIN) {
+            c->result = error;
+            return (int)s->order[i];
+        }
+    }
+    return -EAGAIN;
+}
+
+/* Take every node off its queue; of the winner, if there is one, what it brought. */
+static void withdraw_locked(struct selecting *s, uint32_t winner)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        vthread_queue_case_t *c = &s->cases[i];
+        struct node *node = s->made->nodes[i];
+
+        if (node == NULL)
+            continue;
+        if (node->waits)
+            take_off(waiters_of(c->queue, c->op), node);
+        if (i == winner) {
+            c->result = node->result;
+            if (node->result == 0 && c->op == VTHREAD_QUEUE_TAKE)
+                memcpy(c->elem, node->elem, c->queue->elem_bytes);
+        }
+        node_free(c->queue, node);
+    }
+}
+
+static bool enlist_all_locked(struct selecting *s)
+{
+    s->made = memory_alloc(sizeof *s->made + s->n * sizeof s->made->nodes[0]);
+    if (s->made == NULL)
+        return false;
+    atomic_init(&s->made->select.winner, NOBODY);
+    atomic_init(&s->made->select.number, thread_wait_number(s->self));
+    for (uint32_t i = 0; i < s->n; i++) {
+        vthread_queue_case_t *c = &s->cases[i];
+
+        if (c->queue == NULL)
+            continue;
+        s->made->nodes[i] = enlist_locked(c->queue, c->op, c->elem, s->self, &s->made->select, i);
+        if (s->made->nodes[i] == NULL) {
+            withdraw_locked(s, NOBODY);
+            memory_free(s->made);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Wait until somebody has won; or give up.  Returns the winner, or the negative reason. */
+static int64_t await_winner(struct selecting *s, int64_t deadline_ns)
+{
+    struct select *select = &s->made->select;
+
+    for (;;) {
+        int reason = wait_once(s->self, deadline_ns);
+        uint32_t winner = atomic_load_acquire(&select->winner);
+
+        if (winner == NOBODY && reason != 0 && claim(select, GIVEN_UP))
+            return -reason;
+        winner = atomic_load_acquire(&select->winner);
+        if (winner != NOBODY)
+            return winner;
+        atomic_store_relaxed(&select->number, thread_wait_number(s->self)); /* woken for nothing */
+        atomic_fence_seq_cst(); /* number before winner; complete has the other half */
+        winner = atomic_load_acquire(&select->winner);
+        if (winner != NOBODY) {
+            thread_wait_cancel(s->self);
+            return winner;
+        }
+    }
+}
+
+static int wait_for_one(struct selecting *s, int64_t deadline_ns)
+{
+    int64_t result;
+
+    atomic_store_relaxed(&s->self->slot, s->cases);
+    result = await_winner(s, deadline_ns);
+    atomic_store_relaxed(&s->self->slot, NULL);
+    lock_all(s);
+    withdraw_locked(s, result >= 0 ? (uint32_t)result : NOBODY);
+    unlock_all(s);
+    memory_free(s->made);
+    if (result == -EINTR)
+        word_clear(&s->self->word, WORD_INTERRUPTED);
+    return (int)result;
+}
+
+static int select_one(struct selecting *s, int64_t deadline_ns)
+{
+    struct woken woken = {NULL, 0};
+    bool waits = false;
+    int result;
+
+    sort_locks(s);
+    lock_all(s);
+    result = try_all_locked(s, &woken);
+    if (result == -EAGAIN && deadline_ns == VTHREAD_NOW)
+        result = -ETIMEDOUT;
+    else if (result == -EAGAIN && !(waits = enlist_all_locked(s)))
+        result = -ENOMEM;
+    unlock_all(s);
+    wake(woken);
+    return waits ? wait_for_one(s, deadline_ns) : result;
+}
+
+int vthread_queue_select(vthread_queue_case_t *cases, size_t n)
+{
+    return vthread_queue_select_until(cases, n, VTHREAD_FOREVER);
+}
+
+int vthread_queue_select_until(vthread_queue_case_t *cases, size_t n, int64_t deadline_ns)
+{
+    uint32_t order[SMALL];
+    vthread_queue_t *locks[SMALL];
+    struct selecting s = {.cases = cases, .n = (uint32_t)n, .order = order, .locks = locks};
+    void *memory = NULL;
+    int error;
+
+    if (!cases_are_valid(cases, n))
+        return -EINVAL;
+    s.self = thread_self(&error);
+    if (s.self == NULL)
+        return -error;
+    if (wait_is_interrupted(s.self))
+        return -EINTR;
+    if (n > SMALL) {
+        memory = memory_alloc(n * (sizeof locks[0] + sizeof order[0]));
+        if (memory == NULL)
+            return -ENOMEM;
+        s.locks = memory;
+        s.order = (uint32_t *)(void *)(s.locks + n);
+    }
+    error = select_one(&s, deadline_ns);
+    memory_free(memory);
+    return error;
+}
+
+/* ---- making, closing, freeing ---- */
+
+int vthread_queue_new(vthread_queue_t **ret_queue, size_t elem_bytes, size_t capacity)
+{
+    size_t room = capacity == VTHREAD_UNBOUNDED ? RING_FIRST : capacity;
+    vthread_queue_t *q;
+
+    if (ret_queue == NULL || elem_bytes == 0 || elem_bytes > UINT32_MAX || room > SIZE_MAX / 2 / elem_bytes)
+        return EINVAL;
+    q = memory_alloc(sizeof *q);
+    if (q == NULL)
+        return ENOMEM;
+    q->elem_bytes = elem_bytes;
+    q->capacity = capacity;
+    q->room = room;
+    if (room > 0 && (q->ring = memory_alloc(room * elem_bytes)) == NULL) {
+        memory_free(q);
+        return ENOMEM;
+    }
+    *ret_queue = q;
+    return 0;
+}
+
+int vthread_queue_free(vthread_queue_t *q)
+{
+    bool used;
+
+    if (q == NULL)
+        return 0;
+    lock_acquire(&q->lock);
+    used = q->putters.first != NULL || q->takers.first != NULL;
+    lock_release(&q->lock);
+    if (used)
+        return EBUSY;
+    for (struct node *node = q->spare, *next; node != NULL; node = next) {
+        next = node->next;
+        memory_free(node);
+    }
+    memory_free(q->ring);
+    memory_free(q);
+    return 0;
+}
+
+int vthread_queue_close(vthread_queue_t *q)
+{
+    struct woken woken;
+    struct node *node;
+
+    if (q == NULL)
+        return EINVAL;
+    do {
+        lock_acquire(&q->lock);
+        q->closed = true; /* nobody joins those who wait */
+        node = take_first(&q->putters);
+        if (node == NULL)
+            node = take_first(&q->takers); /* they wait only while there is nothing to take */
+        if (node != NULL)
+            woken = complete(node, ECANCELED);
+        lock_release(&q->lock);
+        if (node != NULL)
+            wake(woken);
+    } while (node != NULL);
+    return 0;
+}
+
+size_t vthread_queue_len(vthread_queue_t *q)
+{
+    size_t count;
+
+    if (q == NULL)
+        return 0;
+    lock_acquire(&q->lock);
+    count = q->count;
+    lock_release(&q->lock);
+    return count;
+}
