@@ -239,7 +239,7 @@ static void sample_figures(const struct bench_run *run, const struct service *se
 
 /*
  * Each against the other of the same repetition: what disturbs one disturbs both, provided that turns are short.  On
- * a busy machine the median of 25 ratios, of a third of a second each, comes within 2 %; of 5 of seconds, within 10.
+ * a shared machine medians of 25 ratios of a third of a second each agreed within 3 %, and of 3 of 1.5 s within 20.
  */
 static void take_turns(const struct bench_run *run, const struct server servers[2], const struct load *load)
 {
