@@ -17,8 +17,7 @@ void barrier_init(void)
 void barrier_init(void)
 {
     if (!barrier_asymmetric)
-        barrier_asymmetric =
-            syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+        barrier_asymmetric = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 #endif
 

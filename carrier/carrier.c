@@ -12,8 +12,8 @@
 #include "carrier/carrier_internal.h"
 
 enum {
-    LOOK_AROUND_EVERY = 61,     /* tasks between looks at injection, timers and sockets (Go's figure) */
-    POLL_EVERY_NS = 250 * 1000, /* a busy carrier looks at the sockets no more often */
+    LOOK_AROUND_EVERY = 61,        /* tasks between looks at injection, timers and sockets (Go's figure) */
+    POLL_EVERY_NS = 250 * 1000,    /* a busy carrier looks at the sockets no more often */
     LEFT_TO_OWNER_NS = 100 * 1000, /* so late a busy carrier fires other carriers' timers, too */
     STEAL_MAX = 256,
     TIMERS_MAX = 128,

@@ -48,7 +48,7 @@ struct carrier {
     struct idler idler;
     uint32_t index;
     uint32_t random;
-    uint32_t pushes; /* tasks made runnable since the present one was begun */
+    uint32_t pushes;            /* tasks made runnable since the present one was begun */
     ATOMIC(bool) may_skip_wake; /* predictor of the present task: it parks right after one push */
     int64_t last_poll_ns;
 

@@ -35,8 +35,8 @@ enum {
     HOG_NS = 20 * 1000 * 1000,
     SHORT_NS = 1000,       /* tasks of at most so much on the average are short ... */
     FEW_NS = TICK_NS / 32, /* ... and so many of them are few as take no longer than this */
-    UNEVEN_FROM = 16, /* rings are uneven that differ by more tasks than this ... */
-    UNEVEN_PART = 16, /* ... and more than a 16th of the shorter */
+    UNEVEN_FROM = 16,      /* rings are uneven that differ by more tasks than this ... */
+    UNEVEN_PART = 16,      /* ... and more than a 16th of the shorter */
     HELD_UP_NS = 5 * TICK_NS,
     DEEP_AFTER_TICKS = 500,
     TICKS_PER_EPOCH = 1000,
@@ -164,7 +164,8 @@ static void watch(struct carrier *c, int64_t now_ns)
         rescue(c, now_ns);
 }
 
-/* Do rings of busy carriers differ in length so much that their threads notice?  The shortest one's carrier sees to it. */
+/* Do rings of busy carriers differ in length so much that their threads notice?  The shortest one's carrier sees to it.
+ */
 static void even_out(void)
 {
     struct carrier *shortest = NULL;

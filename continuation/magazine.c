@@ -17,8 +17,7 @@ enum {
     OBJECT_BYTES = (sizeof(struct vthread_cont) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
 
-_Thread_local struct nested_thread nested_thread
-    __attribute__((tls_model("initial-exec"), visibility("hidden"), used));
+_Thread_local struct nested_thread nested_thread __attribute__((tls_model("initial-exec"), visibility("hidden"), used));
 
 static struct vthread_cont *object_of(struct stack *stack)
 {

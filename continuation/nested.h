@@ -38,14 +38,14 @@ enum nested_state {
 /* Lies at the top of its own stack. */
 struct vthread_cont {
     struct switch_frame frame;
-    struct vthread_cont *inner;        /* innermost at its last yield; itself at first */
-    struct vthread_cont *parent;       /* the one it runs in; in a magazine: the next */
+    struct vthread_cont *inner;  /* innermost at its last yield; itself at first */
+    struct vthread_cont *parent; /* the one it runs in; in a magazine: the next */
     const vthread_cont_scope_t *scope;
-    void **ret_value;                  /* of the present run */
-    void *value;                       /* what fn returned */
+    void **ret_value; /* of the present run */
+    void *value;      /* what fn returned */
     const char *pin_reason;
     struct stack *stack;
-    ATOMIC(uint8_t) state;             /* enum nested_state; the runner's, looked at by others */
+    ATOMIC(uint8_t) state; /* enum nested_state; the runner's, looked at by others */
     uint16_t pins;
 };
 
@@ -57,9 +57,9 @@ struct nested_thread {
     struct vthread_cont *innermost;
     struct vthread_cont *magazine;
     uint32_t count;
-    uint32_t frees;            /* to look, now and then, for pages to give back */
-    uint32_t epoch;            /* of the stacks that the magazine is from (life.c); 0: none yet */
-    ATOMIC(int32_t) alive;     /* made here, less freed here */
+    uint32_t frees;        /* to look, now and then, for pages to give back */
+    uint32_t epoch;        /* of the stacks that the magazine is from (life.c); 0: none yet */
+    ATOMIC(int32_t) alive; /* made here, less freed here */
     bool listed;
     struct nested_thread *next; /* of all that are listed; life.c's, like link */
     struct nested_thread **link;

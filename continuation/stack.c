@@ -12,12 +12,12 @@
 #include "continuation/sanitizer.h"
 
 enum {
-    TABLE_MAX = 1u << 22,  /* descriptors reserved */
+    TABLE_MAX = 1u << 22,    /* descriptors reserved */
     TABLE_STEP = 256 * 1024, /* committed at a time */
-    COLOURS = 16,          /* tops shifted by up to so many cache lines */
-    NEAR_MIN = 8, /* shared stacks to choose from, or all of them are near */
-    MEMBERS_PER_STACK = 32, /* shared stacks are opened as members arrive */
-    KEEP_BYTES = 16 * 1024, /* below sp, not worth giving back */
+    COLOURS = 16,            /* tops shifted by up to so many cache lines */
+    NEAR_MIN = 8,            /* shared stacks to choose from, or all of them are near */
+    MEMBERS_PER_STACK = 32,  /* shared stacks are opened as members arrive */
+    KEEP_BYTES = 16 * 1024,  /* below sp, not worth giving back */
 };
 
 #define TABLE_BYTES (TABLE_MAX * sizeof(struct stack))
@@ -277,8 +277,8 @@ static struct stack *near_one(struct stack_cache *cache, uint32_t n)
 {
     uint32_t each = cache->shares > 1 ? n / cache->shares : 0;
 
-    return pool.shared[each < NEAR_MIN ? random_below(cache, n)
-                                       : random_below(cache, each) * cache->shares + cache->share];
+    return pool
+        .shared[each < NEAR_MIN ? random_below(cache, n) : random_below(cache, each) * cache->shares + cache->share];
 }
 
 /* Open another shared stack, unless somebody has just done so. */

@@ -210,9 +210,8 @@ void operation_descriptor_freed(void)
     lock_acquire(&starving.lock);
     n = atomic_load_relaxed(&starving.count);
     for (uint32_t i = 0; i < n; i++)
-        tokens[i] =
-            slot_event(&starving.entries[i].d->slot[starving.entries[i].direction], starving.entries[i].generation,
-                       false);
+        tokens[i] = slot_event(&starving.entries[i].d->slot[starving.entries[i].direction],
+                               starving.entries[i].generation, false);
     atomic_store_relaxed(&starving.count, 0);
     lock_release(&starving.lock);
     for (uint32_t i = 0; i < n; i++)

@@ -452,8 +452,8 @@ static bool cases_are_valid(const vthread_queue_case_t *cases, size_t n)
 
 static int by_address(const void *a, const void *b)
 {
-    uintptr_t x = (uintptr_t)*(vthread_queue_t *const *)a;
-    uintptr_t y = (uintptr_t)*(vthread_queue_t *const *)b;
+    uintptr_t x = (uintptr_t) * (vthread_queue_t *const *)a;
+    uintptr_t y = (uintptr_t) * (vthread_queue_t *const *)b;
 
     return (x > y) - (x < y);
 }

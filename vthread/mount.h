@@ -20,7 +20,8 @@ enum { REASON_STACK_CHOSEN = 255 };
  * thread goes on.  A tail call where possible: what is parked by the million has
  * no frame of ours but the switch's.
  */
-MAY_SWITCH int leave_slow(struct processor *p, enum leave why);
+MAY_SWITCH
+int leave_slow(struct processor *p, enum leave why);
 
 /* Floating point control words and a C++ exception being handled belong to the thread, but are almost never there. */
 static inline bool leave_is_plain(struct processor *p)

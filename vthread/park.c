@@ -89,7 +89,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
         if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
             t->reason = ETIMEDOUT; /* we won ourselves */
         else
-            parker_wait(parker, INT64_MAX); /* whoever won is about to notify */
+            parker_wait(parker, INT64_MAX);             /* whoever won is about to notify */
         if (p != NULL && thread_cold(t)->blocking == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
         reason = t->reason;
@@ -266,8 +266,7 @@ int vthread_park(void)
 
     /* The common case, kept free of a frame: a parked thread is remembered by its caller's frames alone. */
     if (LIKELY(p != NULL) && LIKELY((self = p->current) != NULL) && LIKELY(!(self->flags & THREAD_PINNED)) &&
-        LIKELY(on_own_stack(p)) &&
-        LIKELY(!(atomic_load_acquire(&self->word) & (WORD_PERMIT | WORD_INTERRUPTED)))) {
+        LIKELY(on_own_stack(p)) && LIKELY(!(atomic_load_acquire(&self->word) & (WORD_PERMIT | WORD_INTERRUPTED)))) {
         self->deadline_ns = INT64_MAX;
         atomic_store_relaxed(&self->phase, VTHREAD_PARKING);
         p->leave_flags = 0;
@@ -356,8 +355,7 @@ static inline bool hand_over(struct processor *p, struct thread *self)
     struct task *task;
 
     if (UNLIKELY(HANDOVER_NEVER || runtime_plain_switches || carrier_shall_look(c) || self->flags != 0 ||
-                 stack_is_shared(p->stack) || *p->errno_at != 0 || idle_wants_work(&pool.idle) ||
-                 !leave_is_plain(p)) ||
+                 stack_is_shared(p->stack) || *p->errno_at != 0 || idle_wants_work(&pool.idle) || !leave_is_plain(p)) ||
         UNLIKELY(!ring_enter(&c->ring)))
         return false;
     task = ring_oldest(&c->ring);

@@ -18,8 +18,8 @@
 #include "vthread/thread.h"
 
 enum {
-    STEP = 4096,                /* records committed at a time */
-    HUGE_FROM = 16 * STEP,      /* beyond so many, huge pages are worth having */
+    STEP = 4096,           /* records committed at a time */
+    HUGE_FROM = 16 * STEP, /* beyond so many, huge pages are worth having */
 };
 
 struct thread *thread_table;
@@ -32,7 +32,7 @@ static struct {
     uint32_t committed;
     uint32_t max;
     uint32_t first_generation; /* of records that were never used */
-    struct thread *batches; /* linked by cont.chunk; within a batch by link */
+    struct thread *batches;    /* linked by cont.chunk; within a batch by link */
 } depot;
 
 static void unreserve(void)
@@ -56,8 +56,7 @@ bool record_init(void)
         thread_cold_table = memory_reserve(depot.max * sizeof(struct thread_cold), (size_t)2 << 20);
         thread_waiters = memory_reserve(depot.max * sizeof(struct thread_waiter), (size_t)2 << 20);
         timer_positions = memory_reserve(depot.max * sizeof(timer_position), (size_t)2 << 20);
-        if (thread_table != NULL && thread_cold_table != NULL && thread_waiters != NULL &&
-            timer_positions != NULL)
+        if (thread_table != NULL && thread_cold_table != NULL && thread_waiters != NULL && timer_positions != NULL)
             return true;
         unreserve(); /* nobody has seen them */
     }

@@ -217,10 +217,9 @@ static void choose_stacks(struct stack_params *ret_params, unsigned parallelism)
     struct stack_params stack_params;
     unsigned sole;
 
-    stack_params.stack_bytes = set->stack_bytes != 0
-                                   ? set->stack_bytes
-                                   : env_number("VTHREAD_STACK_BYTES", DEFAULT_STACK_BYTES, MIN_STACK_BYTES,
-                                                (unsigned long)1 << 32);
+    stack_params.stack_bytes = set->stack_bytes != 0 ? set->stack_bytes
+                                                     : env_number("VTHREAD_STACK_BYTES", DEFAULT_STACK_BYTES,
+                                                                  MIN_STACK_BYTES, (unsigned long)1 << 32);
     stack_params.shared_max =
         env_choice("VTHREAD_STACKS", set->stacks, DEFAULT_SHARED_PER_CARRIER * parallelism, 1, 1 << 20);
     sole = set->sole_stacks == UINT_MAX ? 0 : set->sole_stacks;
@@ -296,9 +295,10 @@ static void free_everything(void)
     platform_end_life();
     record_end_life();
     if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
-        complain_locked("vthread_runtime_shutdown",
-                        "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
-                        continuation_alive());
+        complain_locked(
+            "vthread_runtime_shutdown",
+            "%u continuations are left, and with them the memory of their stacks; vthread_cont_free frees them",
+            continuation_alive());
     atomic_store_relaxed(&runtime.created, 0);
     atomic_store_relaxed(&runtime.ended, 0);
 }

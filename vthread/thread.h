@@ -75,8 +75,8 @@ enum wait_state { WAIT_QUEUED, WAIT_GRANTED, WAIT_OVER };
 struct thread_waiter {
     uint32_t next; /* indices: of the ring of waiters, or of the chain of those granted */
     uint32_t previous;
-    uint32_t number; /* of the wait */
-    uint32_t amount; /* what is wanted, then what is given; the object's */
+    uint32_t number;       /* of the wait */
+    uint32_t amount;       /* what is wanted, then what is given; the object's */
     ATOMIC(uint8_t) state; /* enum wait_state */
 };
 
@@ -88,14 +88,14 @@ struct thread_cold {
         ATOMIC(void *) value;   /* after it; a shutdown looks whether there is a fn */
     };
     ATOMIC(struct thread_extra *) extra; /* NULL for most; whoever needs it first installs it */
-    uint32_t joiners;           /* index of the first, under the join lock */
-    uint32_t next_joiner;       /* as a joiner, under the target's join lock */
-    uint32_t join_sequence;     /* as a joiner, under the target's join lock */
-    uint16_t references;        /* beyond the creator's, under the join lock */
-    uint8_t pins;               /* open pins and blocking sections; the thread's own */
-    uint8_t blocking : 5;       /* open blocking sections; the thread's own */
-    uint8_t join_state : 2;     /* as a joiner, under the target's join lock */
-    uint8_t ended : 1;          /* under the join lock; for COUNTED threads: thread_ended is done with it */
+    uint32_t joiners;                    /* index of the first, under the join lock */
+    uint32_t next_joiner;                /* as a joiner, under the target's join lock */
+    uint32_t join_sequence;              /* as a joiner, under the target's join lock */
+    uint16_t references;                 /* beyond the creator's, under the join lock */
+    uint8_t pins;                        /* open pins and blocking sections; the thread's own */
+    uint8_t blocking : 5;                /* open blocking sections; the thread's own */
+    uint8_t join_state : 2;              /* as a joiner, under the target's join lock */
+    uint8_t ended : 1;                   /* under the join lock; for COUNTED threads: thread_ended is done with it */
 };
 
 _Static_assert(sizeof(struct thread_cold) == 32, "two cold parts to a cache line");
@@ -109,9 +109,9 @@ struct thread_extra {
     struct vthread_cont *nested; /* THREAD_NESTED: the innermost public continuation that it left from ... */
     void *leaf_sp;               /* ... and where, while cont.sp is where it stands on its own stack */
     size_t stack_bytes;
-    void *copy;     /* of the argument (vthread_create_copy) */
-    void *os;       /* struct platform of a created platform thread */
-    int failure;    /* code of vthread_fail */
+    void *copy;  /* of the argument (vthread_create_copy) */
+    void *os;    /* struct platform of a created platform thread */
+    int failure; /* code of vthread_fail */
     bool failed;
 };
 
@@ -235,7 +235,7 @@ struct processor {
     struct stack *stack;    /* its stack */
     uint64_t leave_flags;   /* of the wait that is being entered: WORD_INTERNAL, WORD_DEAF */
     int *errno_at;
-    void *exceptions;       /* the C++ runtime's globals of this OS thread, or NULL */
+    void *exceptions; /* the C++ runtime's globals of this OS thread, or NULL */
     struct parker parker;
     struct chunk_cache chunks;
     struct stack_cache stacks;
@@ -292,7 +292,8 @@ static inline uint32_t thread_wait_number(struct thread *self)
  * EDEADLK on a carrier's own stack.  The wait prepared is over on return, and its
  * timer is gone.
  */
-MAY_SWITCH int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns);
+MAY_SWITCH
+int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns);
 
 /* Wait that has been prepared, but is not needed after all: its wakers will fail. */
 static inline void thread_wait_cancel(struct thread *self)
@@ -362,7 +363,7 @@ bool platform_was_carrier(void);
 /* Hand in a thread that the caller has made runnable. */
 void platform_inject(struct task *task);
 extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
-extern HIDDEN bool runtime_strict; /* set while nothing runs */
+extern HIDDEN bool runtime_strict;         /* set while nothing runs */
 static inline bool runtime_is_strict(void)
 {
     return runtime_strict;

@@ -33,8 +33,8 @@ typedef struct vthread_runtime_params {
     unsigned min_runnable;
     vthread_stack_t stack; /* what VTHREAD_STACK_DEFAULT means */
     size_t stack_bytes;
-    unsigned stacks;       /* shared stacks at most */
-    unsigned sole_stacks;  /* threads with a stack to themselves; UINT_MAX: none */
+    unsigned stacks;      /* shared stacks at most */
+    unsigned sole_stacks; /* threads with a stack to themselves; UINT_MAX: none */
     bool strict;
     uintptr_t reserved[8];
 } vthread_runtime_params_t;
@@ -43,20 +43,20 @@ typedef struct vthread_runtime_params {
 VTHREAD_API int vthread_runtime_configure(const vthread_runtime_params_t *params);
 
 typedef struct vthread_runtime_stats {
-    uint64_t threads_alive;    /* virtual threads started and not ended */
-    uint64_t threads_created;  /* since the runtime started */
+    uint64_t threads_alive;   /* virtual threads started and not ended */
+    uint64_t threads_created; /* since the runtime started */
     unsigned parallelism;
     unsigned carriers;         /* OS threads of the pool, spares included */
     unsigned carriers_running; /* entitled to run virtual threads now */
     unsigned carriers_idle;
-    uint64_t queued;           /* runnable and waiting for a carrier */
+    uint64_t queued; /* runnable and waiting for a carrier */
     uint64_t steals;
-    uint64_t wakes;            /* of sleeping carriers */
-    uint64_t hogs;             /* carriers that one thread held for too long */
+    uint64_t wakes; /* of sleeping carriers */
+    uint64_t hogs;  /* carriers that one thread held for too long */
     uint64_t pinned_parks;
     uint64_t freezes;
     unsigned stacks;
-    uint64_t chunk_bytes;      /* memory for frozen frames */
+    uint64_t chunk_bytes; /* memory for frozen frames */
     uint64_t record_bytes;
     uintptr_t reserved[8];
 } vthread_runtime_stats_t;

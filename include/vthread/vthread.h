@@ -66,8 +66,8 @@ typedef enum vthread_kind {
 } vthread_kind_t;
 
 typedef enum vthread_stack {
-    VTHREAD_STACK_DEFAULT = 0, /* as configured for the runtime; SHARED unless changed */
-    VTHREAD_STACK_SHARED = 1,  /* frames move to the heap while it waits: hundreds of bytes */
+    VTHREAD_STACK_DEFAULT = 0,   /* as configured for the runtime; SHARED unless changed */
+    VTHREAD_STACK_SHARED = 1,    /* frames move to the heap while it waits: hundreds of bytes */
     VTHREAD_STACK_DEDICATED = 2, /* frames never move, others may point into them: 4-8 KB */
 } vthread_stack_t;
 
@@ -91,16 +91,16 @@ typedef void vthread_failure_handler_t(const vthread_failure_t *failure, void *u
  * same.  Copied during the call.  Words in `reserved` must be zero (EINVAL).
  */
 typedef struct vthread_attr {
-    const char *name;         /* NULL: name_prefix, or the id in decimal */
-    const char *name_prefix;  /* the name is the prefix followed by ... */
-    uint64_t *name_counter;   /* ... this number, which is then incremented; NULL: the id */
+    const char *name;        /* NULL: name_prefix, or the id in decimal */
+    const char *name_prefix; /* the name is the prefix followed by ... */
+    uint64_t *name_counter;  /* ... this number, which is then incremented; NULL: the id */
     vthread_kind_t kind;
     vthread_stack_t stack;
-    size_t stack_bytes;       /* DEDICATED and PLATFORM: usable bytes; 0: the default */
-    bool sticky_carrier;      /* always resumed by the carrier that first ran it */
-    bool no_inherit;          /* inherits no inheritable locals */
+    size_t stack_bytes;                    /* DEDICATED and PLATFORM: usable bytes; 0: the default */
+    bool sticky_carrier;                   /* always resumed by the carrier that first ran it */
+    bool no_inherit;                       /* inherits no inheritable locals */
     vthread_failure_handler_t *on_failure; /* NULL: as set with vthread_set_failure_handler */
-    void *user;               /* handed to on_failure */
+    void *user;                            /* handed to on_failure */
     uintptr_t reserved[4];
 } vthread_attr_t;
 

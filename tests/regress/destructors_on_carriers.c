@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A destructor of thread-specific data runs when a carrier ends, inside a shutdown: its calls must not wait for that. */
+/* A destructor of thread-specific data runs when a carrier ends, inside a shutdown: its calls must not wait for that.
+ */
 #include "regress.h"
 
 #include <pthread.h>

@@ -199,6 +199,5 @@ int main(int argc, char **argv)
         steps += (uintptr_t)value;
         MUST(vthread_cont_free(c));
     }
-    return stress_end("steps", steps,
-                      (THREADS * rounds + TRAVELLERS) * 2 * STEPS + THREADS * ((rounds + 7) / 8));
+    return stress_end("steps", steps, (THREADS * rounds + TRAVELLERS) * 2 * STEPS + THREADS * ((rounds + 7) / 8));
 }

@@ -92,7 +92,7 @@ Test(chunk, a_cache_keeps_little)
             chunks[i] = chunk_alloc(&cache, bytes);
         for (int i = 0; i < 1000; i++)
             chunk_free(&cache, chunks[i], bytes);
-        for (int class = 0; class < CHUNK_CLASSES; class++)
+        for (int class = 0; class < CHUNK_CLASSES; class ++)
             count += cache.lists[class].count;
         cr_assert_leq(count, 2 * CHUNK_BATCH);
         cr_assert_leq(count * bytes, 4 * CHUNK_CLASS_MAX);

@@ -407,7 +407,8 @@ static void compare(const struct job *job, uint64_t seed, int turns)
 }
 
 /* n traces take turns. */
-static void run_together(char traces[][TRACE_MAX], int n, enum how how, uint64_t seed, struct stack **stacks, int nstacks)
+static void run_together(char traces[][TRACE_MAX], int n, enum how how, uint64_t seed, struct stack **stacks,
+                         int nstacks)
 {
     static struct job jobs[AT_ONCE];
     int turns[AT_ONCE] = {0};
