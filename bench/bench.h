@@ -46,6 +46,7 @@ extern const struct bench bench_sleepers[];
 extern const struct bench bench_skynet[];
 extern const struct bench bench_steal[];
 extern const struct bench bench_timers[];
+extern const struct bench bench_sync[];
 extern const struct bench bench_http[]; /* these where BENCH_HTTP, BENCH_NET */
 extern const struct bench bench_echo[];
 
