@@ -8,6 +8,7 @@
 
 enum { INLINE_COPY_MAX = 512, LOW_WORDS = 8 };
 
+#if !BUILT_WITH_ASAN && !BUILT_WITH_TSAN
 typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
 
 static inline void copy_line(uint64_t *to, const uint64_t *from)
@@ -34,6 +35,7 @@ static inline void copy_words(uint64_t *to, const uint64_t *from)
         to[i] = w;
     }
 }
+#endif
 
 /*
  * Sanitizers must not look on: they would take the poison between variables for an
