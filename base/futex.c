@@ -41,7 +41,7 @@ static bool wait_once(void *word, uint32_t value, int64_t deadline_ns)
  */
 bool futex_wait(void *word, uint32_t value, int64_t deadline_ns)
 {
-    int64_t look_ns = clock_now_ns() + 50000000;
+    int64_t look_ns = clock_monotonic_ns() + 50000000;
     bool in_time = wait_once(word, value, deadline_ns < look_ns ? deadline_ns : look_ns);
 
     usleep(0);
