@@ -223,6 +223,12 @@ static void poll_now(struct carrier *c)
     push_all(c, &ready);
 }
 
+static void push_stolen(struct carrier *c, struct task **taken, int n)
+{
+    for (int i = 0; i < n; i++)
+        carrier_push(c, taken[i]);
+}
+
 /* Steal half of somebody's ring.  *ret_contended: a ring was busy, so "nothing" may be wrong. */
 static struct task *steal(struct carrier *c, bool *ret_contended)
 {
@@ -242,8 +248,7 @@ static struct task *steal(struct carrier *c, bool *ret_contended)
         if (n <= 0)
             continue;
         atomic_fetch_add_relaxed(&pool.steals, (uint64_t)n);
-        for (int k = 1; k < n; k++)
-            carrier_push(c, taken[k]);
+        push_stolen(c, taken + 1, n - 1);
         return taken[0];
     }
     return NULL;
@@ -267,8 +272,7 @@ static COLD void even_out(struct carrier *c)
     if (n <= 0)
         return;
     atomic_fetch_add_relaxed(&pool.steals, (uint64_t)n);
-    for (int i = 0; i < n; i++)
-        carrier_push(c, taken[i]);
+    push_stolen(c, taken, n);
 }
 
 uint64_t pool_queued(void)
@@ -362,7 +366,6 @@ static bool is_alone(void)
 static void sleep_idle(struct carrier *c)
 {
     struct task_list ready;
-
     bool found;
 
     task_list_init(&ready);

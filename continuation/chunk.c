@@ -221,7 +221,7 @@ void chunk_free_slow(struct chunk_cache *cache, void *chunk, uint32_t bytes)
 
 void chunk_cache_flush(struct chunk_cache *cache)
 {
-    for (uint32_t class = 0; class < CHUNK_CLASSES; class ++)
-        if (cache->lists[class].count > 0)
-            drain(&cache->lists[class], class, cache->lists[class].count);
+    for (uint32_t i = 0; i < CHUNK_CLASSES; i++)
+        if (cache->lists[i].count > 0)
+            drain(&cache->lists[i], i, cache->lists[i].count);
 }

@@ -65,14 +65,12 @@ NO_SANITIZE static void copy_frames(void *to, const void *from, uint32_t bytes)
 
     for (; n >= LOW_WORDS + 8; n -= 8)
         copy_line(t + n - 8, f + n - 8);
-    if (LIKELY(n >= LOW_WORDS)) {
-        for (; n > LOW_WORDS; n--)
-            t[n - 1] = f[n - 1];
+    uint32_t low = LIKELY(n >= LOW_WORDS) ? LOW_WORDS : 0;
+
+    for (; n > low; n--)
+        t[n - 1] = f[n - 1];
+    if (low > 0)
         copy_words(t, f);
-    } else {
-        for (; n > 0; n--)
-            t[n - 1] = f[n - 1];
-    }
 #endif
 }
 

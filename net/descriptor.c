@@ -243,12 +243,7 @@ COLD int descriptor_acquire_slow(struct descriptor *d, enum slot_direction direc
             return 0;
         if (acquired == SLOT_IS_CLOSED)
             return -EAGAIN;
-        if (deadline_ns != INT64_MAX && deadline_ns <= vthread_now_ns()) {
-            thread_wait_cancel(self);
-            reason = ETIMEDOUT;
-        } else {
-            reason = thread_wait(self, WORD_INTERNAL, deadline_ns);
-        }
+        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
         lock_acquire(&d->lock);
         bool queued = queue_remove(d->queue[direction], token);
         lock_release(&d->lock);

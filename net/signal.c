@@ -272,12 +272,7 @@ static int wait_for(uint64_t wanted, struct thread *self, int64_t deadline_ns)
     while (taken == 0 && reason == 0) {
         w->token = slot_token(thread_index(self), thread_wait_number(self));
         lock_release(&signals.lock);
-        if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns()) {
-            thread_wait_cancel(self);
-            reason = ETIMEDOUT;
-        } else {
-            reason = thread_wait(self, WORD_INTERNAL, deadline_ns);
-        }
+        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
         lock_acquire(&signals.lock);
         taken = w->taken;
         if (taken == 0 && reason != 0)

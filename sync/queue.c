@@ -303,15 +303,6 @@ static int outcome(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct
     return result;
 }
 
-static int wait_once(struct thread *self, int64_t deadline_ns)
-{
-    if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns()) {
-        thread_wait_cancel(self);
-        return ETIMEDOUT;
-    }
-    return thread_wait(self, WORD_INTERNAL, deadline_ns);
-}
-
 static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct thread *self, struct node *node,
                 int64_t deadline_ns)
 {
@@ -319,7 +310,7 @@ static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct th
 
     atomic_store_relaxed(&self->slot, q);
     do
-        result = outcome(q, op, elem, node, wait_once(self, deadline_ns));
+        result = outcome(q, op, elem, node, thread_wait_until(self, WORD_INTERNAL, deadline_ns));
     while (result == EAGAIN);
     atomic_store_relaxed(&self->slot, NULL);
     if (result == EINTR)
@@ -550,7 +541,7 @@ static int64_t await_winner(struct selecting *s, int64_t deadline_ns)
     struct select *select = &s->made->select;
 
     for (;;) {
-        int reason = wait_once(s->self, deadline_ns);
+        int reason = thread_wait_until(s->self, WORD_INTERNAL, deadline_ns);
         uint32_t winner = atomic_load_acquire(&select->winner);
 
         if (winner == NOBODY && reason != 0 && claim(select, GIVEN_UP))

@@ -137,15 +137,9 @@ int wait_queue_wait(struct wait_queue *q, struct thread *self, void *object, uin
     int result;
 
     atomic_store_relaxed(&self->slot, object);
-    do {
-        int reason = ETIMEDOUT;
-
-        if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
-            thread_wait_cancel(self);
-        else
-            reason = thread_wait(self, WORD_INTERNAL | flags, deadline_ns);
-        result = outcome(q, self, reason);
-    } while (result == EAGAIN);
+    do
+        result = outcome(q, self, thread_wait_until(self, WORD_INTERNAL | flags, deadline_ns));
+    while (result == EAGAIN);
     atomic_store_relaxed(&self->slot, NULL);
     if (result == EINTR)
         word_clear(&self->word, WORD_INTERRUPTED);

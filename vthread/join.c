@@ -260,9 +260,7 @@ static int join_slow(struct thread *t, uint32_t generation, struct thread *self,
     if (result >= 0)
         return result;
     do {
-        result = deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns()
-                     ? (thread_wait_cancel(self), ETIMEDOUT)
-                     : thread_wait(self, WORD_INTERNAL, deadline_ns);
+        result = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
         lock_acquire(lock_of(t));
         granted = thread_cold(self)->join_state == JOIN_GRANTED;
         if (!granted && result != 0)

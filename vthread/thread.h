@@ -14,6 +14,7 @@
 #ifndef VTHREAD_THREAD_H
 #define VTHREAD_THREAD_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@
 #include <vthread/vthread.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "carrier/carrier.h"
 #include "continuation/cont.h"
 #include "vthread/word.h"
@@ -299,6 +301,16 @@ int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns);
 static inline void thread_wait_cancel(struct thread *self)
 {
     word_end_wait(&self->word, 0);
+}
+
+/* thread_wait, but a deadline that has passed already ends the wait at once (ETIMEDOUT). */
+MAY_SWITCH
+static inline int thread_wait_until(struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    if (deadline_ns == INT64_MAX || deadline_ns > clock_now_ns())
+        return thread_wait(self, flags, deadline_ns);
+    thread_wait_cancel(self);
+    return ETIMEDOUT;
 }
 
 /* Having won the thread: make it run.  list: append it there (if it is queued at all) rather than push it. */
