@@ -232,6 +232,17 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
         carrier_push_wake(c);
 }
 
+/* The same, but let nobody be woken for it: this carrier runs it, or whoever the monitor wakes in a tick or two. */
+static inline void carrier_push_quietly(struct carrier *c, struct task *task)
+{
+    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING) || UNLIKELY(!ring_push(&c->ring, task))) {
+        carrier_push(c, task);
+        return;
+    }
+    c->pushes++;
+    atomic_store_relaxed(&c->wake_skipped, true);
+}
+
 /* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */
 void carrier_deliver(struct carrier *to, struct task *task, bool bound);
 

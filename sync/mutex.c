@@ -14,43 +14,75 @@ enum {
 
 enum { GIVEN_A_TRY, GIVEN_THE_LOCK };
 
-/* If there is no owner.  Whoever was WOKEN is not any more if it succeeds. */
-static bool try(struct mutex *m, struct thread *self, bool woken)
+bool mutex_try_slow(struct mutex *m, struct thread *self)
 {
-    uint32_t clear = woken ? MUTEX_WOKEN : 0;
     uint32_t w = atomic_load_relaxed(&m->word); /* the CAS orders */
 
     while (!(w & MUTEX_OWNER))
-        if (atomic_cas_acq_rel(&m->word, &w, (w & ~clear) | thread_index(self)))
+        if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self)))
             return true;
     return false;
 }
 
-bool mutex_try_slow(struct mutex *m, struct thread *self)
-{
-    return try(m, self, false);
-}
-
 /* ---- releasing ---- */
 
-/* With the queue's lock, as the owner: pass it on to the oldest waiter, or wake him.  False: nobody waits. */
+/*
+ * With the queue's lock, as the owner who has seen QUEUED: hand it over, or free it and wake
+ * somebody to try.  False: nobody waits, and it is still to be freed.
+ */
 static bool pass_on_locked(struct mutex *m, struct granted *granted)
 {
     uint32_t w = atomic_load_relaxed(&m->word); /* ours (2), until we store it */
+    uint32_t next = w & MUTEX_FAIR;
     uint32_t oldest = wait_queue_first(&m->queue);
-    uint32_t next = w & (MUTEX_FAIR | MUTEX_WOKEN);
-    bool hand_over = w & (MUTEX_HAND_OVER | MUTEX_FAIR);
 
-    if (oldest == 0) {
+    if (oldest == 0 && !m->woken) {
         atomic_store_relaxed(&m->word, w & ~(MUTEX_QUEUED | MUTEX_HAND_OVER)); /* the lock's release orders */
         return false;
     }
-    wait_queue_grant(&m->queue, hand_over ? GIVEN_THE_LOCK : GIVEN_A_TRY, granted);
-    next |= hand_over ? oldest : MUTEX_WOKEN;
-    if (!wait_queue_is_empty(&m->queue))
-        next |= MUTEX_QUEUED;
+    if (oldest != 0 && (w & (MUTEX_HAND_OVER | MUTEX_FAIR))) {
+        wait_queue_grant(&m->queue, GIVEN_THE_LOCK, granted);
+        next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
+    } else if (!m->woken) {
+        wait_queue_grant(&m->queue, GIVEN_A_TRY, granted);
+        m->woken = true;
+    }
     atomic_store_release(&m->word, next); /* pairs with the acquire of the next owner's CAS */
     return true;
+}
+
+static void wake_quietly(struct granted granted)
+{
+    struct carrier *c = carrier_self();
+    struct task_list list;
+    struct task *task;
+
+    if (c == NULL) {
+        wait_queue_wake(granted);
+        return;
+    }
+    task_list_init(&list);
+    wait_queue_wake_chain(granted, &list);
+    while ((task = task_list_take(&list)) != NULL)
+        carrier_push_quietly(c, task);
+}
+
+/* The owner's release, when the word says more than who it is. */
+static bool pass_on(struct mutex *m)
+{
+    struct granted granted = {0, 0};
+    bool passed;
+    bool quietly;
+
+    lock_acquire(&m->queue.lock);
+    quietly = m->barged;
+    passed = pass_on_locked(m, &granted);
+    lock_release(&m->queue.lock);
+    if (quietly)
+        wake_quietly(granted);
+    else
+        wait_queue_wake(granted);
+    return passed;
 }
 
 void mutex_release_slow(struct mutex *m)
@@ -58,17 +90,8 @@ void mutex_release_slow(struct mutex *m)
     uint32_t w = atomic_load_relaxed(&m->word);
 
     for (;;) {
-        bool wakes = (w & MUTEX_QUEUED) && (!(w & MUTEX_WOKEN) || (w & (MUTEX_HAND_OVER | MUTEX_FAIR)));
-
-        if (wakes) {
-            struct granted granted = {0, 0};
-            bool passed;
-
-            lock_acquire(&m->queue.lock);
-            passed = pass_on_locked(m, &granted);
-            lock_release(&m->queue.lock);
-            wait_queue_wake(granted);
-            if (passed)
+        if (w & MUTEX_QUEUED) {
+            if (pass_on(m))
                 return;
             w = atomic_load_relaxed(&m->word);
         } else if (atomic_cas_acq_rel(&m->word, &w, w & ~MUTEX_OWNER)) { /* pairs with the next owner's */
@@ -80,13 +103,13 @@ void mutex_release_slow(struct mutex *m)
 /* ---- acquiring ---- */
 
 /* Sections are short: an owner that is on a CPU will be through before we had left ours. */
-static bool spin(struct mutex *m, struct thread *self, bool woken)
+static bool spin(struct mutex *m, struct thread *self)
 {
     for (int i = 0; i < SPINS && atomic_load_relaxed(&pool.parallelism) > 1; i++) {
         uint32_t owner = atomic_load_relaxed(&m->word) & MUTEX_OWNER;
 
         if (owner == 0) {
-            if (try(m, self, woken))
+            if (mutex_try_slow(m, self))
                 return true;
         } else if (atomic_load_relaxed(&thread_table[owner].phase) != VTHREAD_RUNNING) {
             return false;
@@ -96,25 +119,28 @@ static bool spin(struct mutex *m, struct thread *self, bool woken)
     return false;
 }
 
-/* Queue up (false), or take it after all, since there is no owner (true).  Whoever was WOKEN is not any more. */
+/* Take it after all, since there is no owner (true), or queue up (false). */
 static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, bool starving)
 {
-    uint32_t set = MUTEX_QUEUED | (starving ? MUTEX_HAND_OVER : 0);
-    uint32_t clear = woken ? MUTEX_WOKEN : 0;
+    uint32_t announced = MUTEX_QUEUED | (starving ? MUTEX_HAND_OVER : 0);
+    uint32_t others;
     uint32_t w;
     bool taken;
 
     lock_acquire(&m->queue.lock);
+    others = woken && !wait_queue_is_empty(&m->queue) ? MUTEX_QUEUED : 0;
     w = atomic_load_relaxed(&m->word);
     do
         taken = !(w & MUTEX_OWNER);
-    while (!atomic_cas_acq_rel(&m->word, &w, (w & ~clear) | (taken ? thread_index(self) : set)));
-    if (!taken) {
-        if (woken)
-            wait_queue_prepend(&m->queue, self, 0);
-        else
-            wait_queue_append(&m->queue, self, 0);
+    while (!atomic_cas_acq_rel(&m->word, &w, w | (taken ? thread_index(self) | others : announced)));
+    if (woken) {
+        m->woken = false;
+        m->barged = !taken;
     }
+    if (!taken && woken)
+        wait_queue_prepend(&m->queue, self, 0);
+    else if (!taken)
+        wait_queue_append(&m->queue, self, 0);
     lock_release(&m->queue.lock);
     return taken;
 }
@@ -129,7 +155,7 @@ int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int
         int64_t now_ns;
         int error;
 
-        if (!fair && spin(m, self, woken))
+        if (!fair && !woken && spin(m, self))
             return 0;
         now_ns = clock_monotonic_ns();
         if (since_ns == 0)
@@ -144,8 +170,6 @@ int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int
         if (wait_queue_given(self) == GIVEN_THE_LOCK)
             return 0;
         woken = true;
-        if (try(m, self, true))
-            return 0;
     }
 }
 
@@ -169,7 +193,12 @@ int vthread_mutex_init(vthread_mutex_t *mutex, const vthread_mutexattr_t *attr)
 
 bool mutex_is_used(struct mutex *m)
 {
-    return (atomic_load_relaxed(&m->word) & MUTEX_OWNER) != 0 || !wait_queue_is_empty(&m->queue);
+    bool used;
+
+    lock_acquire(&m->queue.lock);
+    used = (atomic_load_relaxed(&m->word) & MUTEX_OWNER) != 0 || !wait_queue_is_empty(&m->queue) || m->woken;
+    lock_release(&m->queue.lock);
+    return used;
 }
 
 int vthread_mutex_destroy(vthread_mutex_t *mutex)

@@ -5,28 +5,37 @@
  * Roles: any number of threads acquire; the owner releases.
  *
  *     word   owner's index, 26 bits, 0: free
- *            QUEUED     somebody is in the queue, or was until a moment ago
- *            WOKEN      a former waiter is about to try: wake nobody else
- *            HAND_OVER  the next release is to pass it to the oldest waiter, who has lost for too long
+ *            QUEUED     the release is to look at the queue
+ *            HAND_OVER  and to pass it to the oldest waiter, who has lost for too long
  *            FAIR       every release is; for good
+ *     under the queue's lock
+ *            woken      a former waiter is about to try: wake nobody else
+ *            barged     the last one woken lost against a newcomer
  *
  * Uncontended it is a CAS each way, between 0 and the owner's index.
  *
  * Released, it is anybody's: the one woken competes with those who come along
  * (they are on a CPU already), and goes back to the head of the queue if it
- * loses.  One at a time is WOKEN.  When the oldest has lost so for HAND_OVER_NS, or
+ * loses.  One at a time is woken, and meanwhile the word says nothing of a queue: the same
+ * CAS each way for those who barge.  When the oldest has lost so for HAND_OVER_NS, or
  * the lock is fair, the owner hands it over instead: nobody starves (after Go's
  * sync.Mutex).
  *
+ * Where newcomers win anyway, to wake another carrier for the next try would only have two
+ * CPUs pull at the word.  So who is woken after one who lost is left to the carrier
+ * that releases, until the monitor finds it waiting there (carrier_push_quietly).
+ *
  * Invariants
- * 1. Somebody queued and no owner: one is WOKEN.  So a release that leaves QUEUED
- *    behind wakes, unless one is WOKEN; and who queues up sets QUEUED, and takes his
- *    WOKEN back, by a CAS that sees an owner, whose release is yet to come.
+ * 1. Somebody queued and no owner: one is woken.  Somebody queued, an owner, and nobody woken: the word
+ *    has QUEUED.  So a release that sees QUEUED wakes, unless one is woken; who is woken sets
+ *    QUEUED if it leaves others, or itself, in the queue; and who queues up sets it by a CAS
+ *    that sees an owner, whose release is yet to come.
  * 2. QUEUED, HAND_OVER: set with the queue's lock; cleared with it, by the owner.  So an
- *    owner who holds that lock is alone with the word.
+ *    owner who holds that lock, and has QUEUED, is alone with the word.
  * 3. A release with nobody queued ends with the CAS that frees the word.  So a mutex may
  *    be freed by the one who got it last, as long as nobody waits: an object may be
- *    guarded by a mutex in itself, and freed by whoever drops the last reference.
+ *    guarded by a mutex in itself, and freed by whoever drops the last reference.  (Who is
+ *    woken takes the queue's lock before its call returns, after the release that woke it.)
  *
  * A plain store in place of the releasing CAS, with the fence put on the waiter's
  * side (base/atomic.h), is faster by a locked instruction; but then the release looks at
@@ -41,14 +50,14 @@
 #include "sync/wait_queue.h"
 
 #define MUTEX_OWNER ((1u << 26) - 1)
-#define MUTEX_QUEUED (1u << 28)
-#define MUTEX_WOKEN (1u << 29)
+#define MUTEX_QUEUED (1u << 29)
 #define MUTEX_HAND_OVER (1u << 30)
 #define MUTEX_FAIR (1u << 31)
 
 struct mutex {
     ATOMIC(uint32_t) word;
-    uint32_t unused;
+    uint16_t woken;  /* under the queue's lock; bool */
+    uint16_t barged; /* the same */
     struct wait_queue queue;
 };
 

@@ -3,18 +3,27 @@
  * Queues of elements: a ring, and those who wait to put or to take.
  *
  * After Go's channels (runtime/chan.go and select.go).  Everything of a queue is
- * under its lock; whoever finds a counterpart waiting hands the element over by
- * way of that one's node, and wakes it once the lock has been released.
+ * under its mutex; whoever finds a counterpart waiting hands the element over by
+ * way of that one's node, and wakes it once the mutex has been released.  (A mutex, for
+ * where two carriers want the queue all the time, it is best that one of them has it for a
+ * while and the other one does something else; a spinning lock would go to and fro.)
  *
  * Nodes are on the heap, with room for the element: frames of who waits may be
- * elsewhere.  A queue keeps those it does not need.
+ * elsewhere.
+ *
+ * States of a node that waits for one queue
+ *   WAITING   -> COMPLETED  counterpart, with the mutex: off the list, result and element are there
+ *   COMPLETED -> OVER       counterpart, without it, as his last touch: the node is the waiter's again
+ *   WAITING   -> (gone)     waiter that gives up, with the mutex
+ * So the waiter needs no lock to learn that it is over, and whoever made it so is through
+ * with the queue: the taker of the last element may free it.
  *
  * A select has one node in each of its queues.  Which of them is done first is decided by
- * one word of the select, for its nodes are under different locks: whoever
+ * one word of the select, for its nodes are under different mutexes: whoever
  * wants to complete a node must first have moved `winner` from NOBODY to that node's
  * case.  The one who waits gives up in the same way.
  *
- * Invariants, with the lock held
+ * Invariants, with the mutex held
  *   1. a taker waits only while count == 0, a putter only while count == capacity
  *      (nodes of selects that have been decided elsewhere do not count);
  *   2. putters' elements are younger than all in the ring.
@@ -22,6 +31,7 @@
 #include <vthread/queue.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +42,10 @@
 
 enum {
     RING_FIRST = 16, /* elements that an unbounded queue begins with */
-    SPARE_MAX = 64,  /* nodes that a queue keeps */
+    LOOKS = 100,     /* looks at a counterpart who is about to let go, before giving him the CPU */
 };
+
+enum node_state { WAITING, COMPLETED, OVER };
 
 enum { NOBODY = UINT32_MAX, GIVEN_UP = UINT32_MAX - 1 };
 
@@ -43,14 +55,15 @@ struct select {
 };
 
 struct node {
-    struct node *next; /* of a ring of nodes that wait; or of spare nodes */
+    struct node *next; /* of a ring of nodes that wait */
     struct node *previous;
     struct thread *thread;
     struct select *select; /* NULL: waits for this alone */
     uint32_t number;       /* of the wait, if it has no select */
     uint32_t index;        /* of the case */
-    bool waits;            /* is in a list */
-    int result;            /* once it does not: 0 or ECANCELED */
+    bool listed;
+    int result;            /* once completed: 0 or ECANCELED */
+    ATOMIC(uint8_t) state; /* enum node_state, if it has no select */
     _Alignas(max_align_t) char elem[];
 };
 
@@ -59,27 +72,50 @@ struct waiters {
 };
 
 struct vthread_queue {
-    struct lock lock;
+    struct mutex mutex;
     bool closed;
+    uint64_t random; /* of selects in which this is the first queue */
     size_t elem_bytes;
-    size_t capacity; /* SIZE_MAX: grows */
-    size_t room;     /* elements that the ring has memory for */
-    size_t head;     /* index of the oldest */
-    size_t count;
+    size_t capacity;      /* SIZE_MAX: grows */
+    size_t room;          /* elements that the ring has memory for */
+    size_t head;          /* index of the oldest */
+    ATOMIC(size_t) count; /* read by anybody */
     char *ring;
     struct waiters putters;
     struct waiters takers;
-    struct node *spare;
-    uint32_t spare_count;
 };
 
-/* ---- lists of nodes; all with the lock ---- */
+static void queue_lock(vthread_queue_t *q, struct thread *self)
+{
+    if (UNLIKELY(!mutex_try(&q->mutex, self)))
+        mutex_acquire_slow(&q->mutex, self, WORD_DEAF, VTHREAD_FOREVER); /* nothing ends such a wait but success */
+}
+
+static void queue_unlock(vthread_queue_t *q, struct thread *self)
+{
+    mutex_release(&q->mutex, self);
+}
+
+static inline size_t queue_count(vthread_queue_t *q)
+{
+    return atomic_load_relaxed(&q->count);
+}
+
+static inline void copy(vthread_queue_t *q, void *to, const void *from)
+{
+    if (LIKELY(q->elem_bytes == sizeof(void *)))
+        memcpy(to, from, sizeof(void *)); /* inline */
+    else
+        memcpy(to, from, q->elem_bytes);
+}
+
+/* ---- lists of nodes; all with the mutex ---- */
 
 static void append(struct waiters *list, struct node *node)
 {
     struct node *first = list->first;
 
-    node->waits = true;
+    node->listed = true;
     if (first == NULL) {
         list->first = node->next = node->previous = node;
         return;
@@ -92,7 +128,7 @@ static void append(struct waiters *list, struct node *node)
 
 static void take_off(struct waiters *list, struct node *node)
 {
-    node->waits = false;
+    node->listed = false;
     if (node->next == node) {
         list->first = NULL;
         return;
@@ -123,30 +159,7 @@ static struct node *take_first(struct waiters *list)
     return NULL;
 }
 
-static struct node *node_new(vthread_queue_t *q)
-{
-    struct node *node = q->spare;
-
-    if (node != NULL) {
-        q->spare = node->next;
-        q->spare_count--;
-        return node;
-    }
-    return memory_alloc(sizeof *node + q->elem_bytes);
-}
-
-static void node_free(vthread_queue_t *q, struct node *node)
-{
-    if (q->spare_count == SPARE_MAX) {
-        memory_free(node);
-        return;
-    }
-    node->next = q->spare;
-    q->spare = node;
-    q->spare_count++;
-}
-
-/* ---- the ring; all with the lock ---- */
+/* ---- the ring; all with the mutex ---- */
 
 static char *slot(vthread_queue_t *q, size_t i)
 {
@@ -162,7 +175,7 @@ static bool grow(vthread_queue_t *q)
 
     if (room > SIZE_MAX / 2 / q->elem_bytes || (ring = memory_alloc(room * q->elem_bytes)) == NULL)
         return false;
-    for (size_t i = 0; i < q->count; i++)
+    for (size_t i = 0; i < queue_count(q); i++)
         memcpy(ring + i * q->elem_bytes, slot(q, i), q->elem_bytes);
     memory_free(q->ring);
     q->ring = ring;
@@ -173,41 +186,51 @@ static bool grow(vthread_queue_t *q)
 
 static void push(vthread_queue_t *q, const void *elem)
 {
-    memcpy(slot(q, q->count), elem, q->elem_bytes);
-    q->count++;
+    size_t count = queue_count(q);
+
+    copy(q, slot(q, count), elem);
+    atomic_store_relaxed(&q->count, count + 1);
 }
 
 static void pop(vthread_queue_t *q, void *ret_elem)
 {
-    memcpy(ret_elem, slot(q, 0), q->elem_bytes);
+    copy(q, ret_elem, slot(q, 0));
     q->head = q->head + 1 < q->room ? q->head + 1 : 0;
-    q->count--;
+    atomic_store_relaxed(&q->count, queue_count(q) - 1);
 }
 
-/* ---- what can be done at once; with the lock ---- */
+/* ---- what can be done at once; with the mutex ---- */
 
-/* Whom to wake once the locks have been released: nobody, or by the number of the wait, for it may be gone by then. */
+/* Whom to wake once the mutexes have been released: nobody, or by the number of the wait, for it may be gone by then.
+ */
 struct woken {
     struct thread *thread;
+    struct node *node; /* NULL: of a select, and no longer ours to touch */
     uint32_t number;
 };
 
 static void wake(struct woken woken)
 {
-    if (woken.thread != NULL)
-        thread_wake(woken.thread, woken.number, 0, NULL);
+    if (woken.thread == NULL)
+        return;
+    if (woken.node != NULL)
+        atomic_store_release(&woken.node->state, OVER); /* pairs with the acquire in await_counterpart */
+    thread_wake(woken.thread, woken.number, 0, NULL);
 }
 
-/* The thread that waits with the node is to be woken once the lock is released. */
+/* The thread that waits with the node is to be woken once the mutex is released. */
 static struct woken complete(struct node *node, int result)
 {
-    struct woken woken = {node->thread, node->number};
+    struct woken woken = {node->thread, node, node->number};
 
-    if (node->select != NULL) {
-        atomic_fence_seq_cst(); /* winner before number; await_winner has the other half */
-        woken.number = atomic_load_relaxed(&node->select->number);
-    }
     node->result = result;
+    if (node->select == NULL) {
+        atomic_store_relaxed(&node->state, COMPLETED); /* all else comes with OVER */
+        return woken;
+    }
+    atomic_fence_seq_cst(); /* winner before number; await_winner has the other half */
+    woken.number = atomic_load_relaxed(&node->select->number);
+    woken.node = NULL;
     return woken;
 }
 
@@ -219,13 +242,13 @@ static int put_locked(vthread_queue_t *q, const void *elem, struct woken *ret_wo
     if (q->closed)
         return ECANCELED;
     if ((taker = take_first(&q->takers)) != NULL) {
-        memcpy(taker->elem, elem, q->elem_bytes);
+        copy(q, taker->elem, elem);
         *ret_woken = complete(taker, 0);
         return 0;
     }
-    if (q->count == q->capacity)
+    if (queue_count(q) == q->capacity)
         return EAGAIN;
-    if (q->count == q->room && !grow(q))
+    if (queue_count(q) == q->room && !grow(q))
         return ENOMEM;
     push(q, elem);
     return 0;
@@ -236,7 +259,7 @@ static int take_locked(vthread_queue_t *q, void *ret_elem, struct woken *ret_wok
 {
     struct node *putter;
 
-    if (q->count > 0) {
+    if (queue_count(q) > 0) {
         pop(q, ret_elem);
         if ((putter = take_first(&q->putters)) != NULL) {
             push(q, putter->elem);
@@ -245,7 +268,7 @@ static int take_locked(vthread_queue_t *q, void *ret_elem, struct woken *ret_wok
         return 0;
     }
     if ((putter = take_first(&q->putters)) != NULL) {
-        memcpy(ret_elem, putter->elem, q->elem_bytes);
+        copy(q, ret_elem, putter->elem);
         *ret_woken = complete(putter, 0);
         return 0;
     }
@@ -265,7 +288,7 @@ static struct waiters *waiters_of(vthread_queue_t *q, vthread_queue_op_t op)
 static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, const void *elem, struct thread *self,
                                   struct select *select, uint32_t index)
 {
-    struct node *node = node_new(q);
+    struct node *node = memory_alloc(sizeof *node + q->elem_bytes);
 
     if (node == NULL)
         return NULL;
@@ -274,32 +297,49 @@ static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, con
     node->index = index;
     node->number = thread_wait_number(self);
     if (op == VTHREAD_QUEUE_PUT)
-        memcpy(node->elem, elem, q->elem_bytes);
+        copy(q, node->elem, elem);
     append(waiters_of(q, op), node);
     return node;
 }
 
 /* ---- one queue ---- */
 
+static void await_counterpart(struct node *node)
+{
+    for (int i = 1; atomic_load_acquire(&node->state) != OVER; i++) {
+        cpu_pause();
+        if (i % LOOKS == 0)
+            sched_yield();
+    }
+}
+
 /* Woken, or not: is it over?  EAGAIN: woken for nothing. */
 static int outcome(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct node *node, int reason)
 {
+    struct thread *self = node->thread;
     int result = reason;
 
-    lock_acquire(&q->lock);
-    if (!node->waits) {
-        result = node->result;
-        if (result == 0 && op == VTHREAD_QUEUE_TAKE)
-            memcpy(elem, node->elem, q->elem_bytes);
-        node_free(q, node);
-    } else if (reason != 0) {
-        take_off(waiters_of(q, op), node);
-        node_free(q, node);
-    } else {
-        node->number = thread_wait_number(node->thread);
-        result = EAGAIN;
+    if (atomic_load_acquire(&node->state) == WAITING) {
+        bool waiting;
+
+        queue_lock(q, self);
+        waiting = atomic_load_relaxed(&node->state) == WAITING;
+        if (waiting && reason == 0) {
+            node->number = thread_wait_number(self); /* wait once more, under a new number */
+            result = EAGAIN;
+        } else if (waiting) {
+            take_off(waiters_of(q, op), node);
+            memory_free(node);
+        }
+        queue_unlock(q, self);
+        if (waiting)
+            return result;
     }
-    lock_release(&q->lock);
+    await_counterpart(node);
+    result = node->result;
+    if (result == 0 && op == VTHREAD_QUEUE_TAKE)
+        copy(q, elem, node->elem);
+    memory_free(node);
     return result;
 }
 
@@ -320,7 +360,7 @@ static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct th
 
 static int operate(vthread_queue_t *q, vthread_queue_op_t op, void *elem, int64_t deadline_ns)
 {
-    struct woken woken = {NULL, 0};
+    struct woken woken = {NULL, NULL, 0};
     struct node *node = NULL;
     int error;
     struct thread *self = thread_self(&error);
@@ -331,13 +371,13 @@ static int operate(vthread_queue_t *q, vthread_queue_op_t op, void *elem, int64_
         return error;
     if (wait_is_interrupted(self))
         return EINTR;
-    lock_acquire(&q->lock);
+    queue_lock(q, self);
     error = try_locked(q, op, elem, &woken);
     if (error == EAGAIN && deadline_ns == VTHREAD_NOW)
         error = ETIMEDOUT;
     else if (error == EAGAIN && (node = enlist_locked(q, op, elem, self, NULL, 0)) == NULL)
         error = ENOMEM;
-    lock_release(&q->lock);
+    queue_unlock(q, self);
     wake(woken);
     return node != NULL ? wait(q, op, elem, self, node, deadline_ns) : error;
 }
@@ -411,20 +451,20 @@ struct selection {
 
 enum { SMALL = 16 };
 
-static uint32_t random_below(uint32_t n)
+/* splitmix64 (Steele, Lea, Flood). */
+static uint32_t random_below(uint64_t *state, uint32_t n)
 {
-    static ATOMIC(uint64_t) state;
-    uint64_t z = atomic_fetch_add_relaxed(&state, 0x9e3779b97f4a7c15u);
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
 
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return (uint32_t)(((z >> 32) * n) >> 32);
 }
 
-static void shuffle(uint32_t *order, uint32_t n)
+static void shuffle(uint32_t *order, uint32_t n, uint64_t *state)
 {
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t j = random_below(i + 1);
+        uint32_t j = random_below(state, i + 1);
 
         order[i] = order[j];
         order[j] = i;
@@ -466,19 +506,21 @@ static void sort_locks(struct selecting *s)
 static void lock_all(struct selecting *s)
 {
     for (uint32_t i = 0; i < s->lock_count; i++)
-        lock_acquire(&s->locks[i]->lock);
+        queue_lock(s->locks[i], s->self);
 }
 
 static void unlock_all(struct selecting *s)
 {
     for (uint32_t i = 0; i < s->lock_count; i++)
-        lock_release(&s->locks[i]->lock);
+        queue_unlock(s->locks[i], s->self);
 }
 
 /* The first, in random order, that can be done at once: its index, -EAGAIN or -ENOMEM. */
 static int try_all_locked(struct selecting *s, struct woken *ret_woken)
 {
-    shuffle(s->order, s->n);
+    if (s->lock_count == 0) /* no queue at all */
+        return -EAGAIN;
+    shuffle(s->order, s->n, &s->locks[0]->random);
     for (uint32_t i = 0; i < s->n; i++) {
         vthread_queue_case_t *c = &s->cases[s->order[i]];
         int error = c->queue != NULL ? try_locked(c->queue, c->op, c->elem, ret_woken) : EAGAIN;
@@ -502,14 +544,14 @@ static void withdraw_locked(struct selecting *s, uint32_t winner)
 
         if (node == NULL)
             continue;
-        if (node->waits)
+        if (node->listed)
             take_off(waiters_of(c->queue, c->op), node);
         if (i == winner) {
             c->result = node->result;
             if (node->result == 0 && c->op == VTHREAD_QUEUE_TAKE)
-                memcpy(c->elem, node->elem, c->queue->elem_bytes);
+                copy(c->queue, c->elem, node->elem);
         }
-        node_free(c->queue, node);
+        memory_free(node);
     }
 }
 
@@ -577,7 +619,7 @@ static int wait_for_one(struct selecting *s, int64_t deadline_ns)
 
 static int select_one(struct selecting *s, int64_t deadline_ns)
 {
-    struct woken woken = {NULL, 0};
+    struct woken woken = {NULL, NULL, 0};
     bool waits = false;
     int result;
 
@@ -650,19 +692,10 @@ int vthread_queue_new(vthread_queue_t **ret_queue, size_t elem_bytes, size_t cap
 
 int vthread_queue_free(vthread_queue_t *q)
 {
-    bool used;
-
     if (q == NULL)
         return 0;
-    lock_acquire(&q->lock);
-    used = q->putters.first != NULL || q->takers.first != NULL;
-    lock_release(&q->lock);
-    if (used)
+    if (q->putters.first != NULL || q->takers.first != NULL || mutex_is_used(&q->mutex))
         return EBUSY;
-    for (struct node *node = q->spare, *next; node != NULL; node = next) {
-        next = node->next;
-        memory_free(node);
-    }
     memory_free(q->ring);
     memory_free(q);
     return 0;
@@ -670,34 +703,31 @@ int vthread_queue_free(vthread_queue_t *q)
 
 int vthread_queue_close(vthread_queue_t *q)
 {
-    struct woken woken;
+    int error;
+    struct thread *self = thread_self(&error);
     struct node *node;
 
     if (q == NULL)
         return EINVAL;
+    if (self == NULL)
+        return error;
     do {
-        lock_acquire(&q->lock);
+        struct woken woken = {NULL, NULL, 0};
+
+        queue_lock(q, self);
         q->closed = true; /* nobody joins those who wait */
         node = take_first(&q->putters);
         if (node == NULL)
             node = take_first(&q->takers); /* they wait only while there is nothing to take */
         if (node != NULL)
             woken = complete(node, ECANCELED);
-        lock_release(&q->lock);
-        if (node != NULL)
-            wake(woken);
+        queue_unlock(q, self);
+        wake(woken);
     } while (node != NULL);
     return 0;
 }
 
 size_t vthread_queue_len(vthread_queue_t *q)
 {
-    size_t count;
-
-    if (q == NULL)
-        return 0;
-    lock_acquire(&q->lock);
-    count = q->count;
-    lock_release(&q->lock);
-    return count;
+    return q != NULL ? queue_count(q) : 0;
 }

@@ -83,7 +83,7 @@ void wait_queue_grant_all(struct wait_queue *q, uint32_t given, struct granted *
         wait_queue_grant(q, given, granted);
 }
 
-void wait_queue_wake_chain(struct granted granted)
+void wait_queue_wake_chain(struct granted granted, struct task_list *list)
 {
     uint32_t index = granted.first;
 
@@ -94,7 +94,7 @@ void wait_queue_wake_chain(struct granted granted)
 
         index = node->next;
         atomic_store_release(&node->state, WAIT_OVER); /* pairs with the acquires in outcome and await_granter */
-        thread_wake(t, number, 0, NULL);
+        thread_wake(t, number, 0, list);
     }
 }
 

@@ -84,12 +84,13 @@ void wait_queue_prepend(struct wait_queue *q, struct thread *self, uint32_t amou
  */
 void wait_queue_grant(struct wait_queue *q, uint32_t given, struct granted *granted);
 void wait_queue_grant_all(struct wait_queue *q, uint32_t given, struct granted *granted);
-void wait_queue_wake_chain(struct granted granted);
+/* list: append those to be run there rather than push them; or NULL. */
+void wait_queue_wake_chain(struct granted granted, struct task_list *list);
 
 static inline void wait_queue_wake(struct granted granted)
 {
     if (granted.first != 0)
-        wait_queue_wake_chain(granted);
+        wait_queue_wake_chain(granted, NULL);
 }
 
 /*

@@ -67,7 +67,11 @@ typedef struct vthread_queue vthread_queue_t;
  */
 VTHREAD_API int vthread_queue_new(vthread_queue_t **ret_queue, size_t elem_bytes, size_t capacity);
 
-/* Free it with whatever it holds.  NULL: nothing.  0, or EBUSY: somebody waits in it.  No other call may be under way.
+/*
+ * Free it with whatever it holds.  NULL: nothing.  0, or EBUSY: somebody waits in it.
+ *
+ * No other call may be under way, but that a put whose element has been taken is through with
+ * the queue: whoever waits for one result in a queue may take it and free the queue.
  */
 VTHREAD_API int vthread_queue_free(vthread_queue_t *queue);
 
@@ -88,7 +92,10 @@ VTHREAD_API int vthread_queue_put_ptr_until(vthread_queue_t *queue, void *ptr, i
 VTHREAD_API int vthread_queue_take_ptr(vthread_queue_t *queue, void **ret_ptr);
 VTHREAD_API int vthread_queue_take_ptr_until(vthread_queue_t *queue, void **ret_ptr, int64_t deadline_ns);
 
-/* From now on put fails with ECANCELED, and so does take once the queue is empty; all who wait in vain are woken.  0.
+/*
+ * From now on put fails with ECANCELED, and so does take once the queue is empty; all who wait in
+ * vain are woken.  Closed again: nothing.  0; or, if this is a platform thread's first call of the library,
+ * what vthread_create may return.
  */
 VTHREAD_API int vthread_queue_close(vthread_queue_t *queue);
 
