@@ -19,8 +19,10 @@ bool mutex_try_slow(struct mutex *m, struct thread *self)
     uint32_t w = atomic_load_relaxed(&m->word); /* the CAS orders */
 
     while (!(w & MUTEX_OWNER))
-        if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self)))
+        if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self))) {
+            thread_holds(self);
             return true;
+        }
     return false;
 }
 
@@ -161,16 +163,18 @@ int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int
         if (since_ns == 0)
             since_ns = now_ns;
         if (take_or_queue_up(m, self, woken, woken && now_ns - since_ns > HAND_OVER_NS))
-            return 0;
-        error = wait_queue_wait(&m->queue, self, m, flags, deadline_ns);
+            break;
+        error = wait_queue_wait_blocked(&m->queue, self, m, WAIT_FOR_MUTEX, flags, deadline_ns);
         if (error != 0) {
             lock_release(&m->queue.lock); /* QUEUED stays: the next release sees to it */
             return error;
         }
         if (wait_queue_given(self) == GIVEN_THE_LOCK)
-            return 0;
+            break;
         woken = true;
     }
+    thread_holds(self);
+    return 0;
 }
 
 /* ---- vthread_mutex_t ---- */
@@ -284,8 +288,10 @@ int vthread_mutex_unlock(vthread_mutex_t *mutex)
     if (LIKELY(self != NULL)) {
         uint32_t mine = thread_index(self);
 
-        if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0)))
+        if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0))) {
+            thread_lets_go(self);
             return 0;
+        }
     }
     return unlock_slow(m);
 }

@@ -77,7 +77,10 @@ static inline bool mutex_try(struct mutex *m, struct thread *self)
 {
     uint32_t free = 0;
 
-    return atomic_cas_acq_rel(&m->word, &free, thread_index(self)); /* pairs with that of the owner before */
+    if (!atomic_cas_acq_rel(&m->word, &free, thread_index(self))) /* pairs with that of the owner before */
+        return false;
+    thread_holds(self);
+    return true;
 }
 
 /* The owner's. */
@@ -85,6 +88,7 @@ static inline void mutex_release(struct mutex *m, struct thread *self)
 {
     uint32_t mine = thread_index(self);
 
+    thread_lets_go(self);
     if (UNLIKELY(!atomic_cas_acq_rel(&m->word, &mine, 0)))
         mutex_release_slow(m);
 }

@@ -69,14 +69,28 @@ static uint32_t let_in(uint32_t w, enum wish wish, uint32_t index)
     return wish == READ ? w + 1 : w | WRITER | index;
 }
 
+uint32_t rwlock_writer(uint32_t word)
+{
+    return word & WRITER ? word & COUNT : 0;
+}
+
+/* Only a writer is known as the owner. */
+static inline void has_got_it(struct thread *self, enum wish wish)
+{
+    if (wish == WRITE)
+        thread_holds(self);
+}
+
 /* If there is room, and nobody waits whom `unless` (QUEUED or 0) shall not be passed. */
 static inline bool try(struct rwlock *l, struct thread *self, enum wish wish, uint32_t unless)
 {
     uint32_t w = atomic_load_relaxed(&l->word);
 
     while (has_room(w, wish) && !(w & unless))
-        if (atomic_cas_acq_rel(&l->word, &w, let_in(w, wish, thread_index(self)))) /* pairs with those of unlock */
+        if (atomic_cas_acq_rel(&l->word, &w, let_in(w, wish, thread_index(self)))) { /* pairs with those of unlock */
+            has_got_it(self, wish);
             return true;
+        }
     return false;
 }
 
@@ -124,15 +138,17 @@ static int acquire_slow(struct rwlock *l, struct thread *self, enum wish wish, u
     struct granted granted = {0, 0};
     int error;
 
-    if (take_or_queue_up(l, self, wish))
-        return 0;
-    error = wait_queue_wait(&l->queue, self, l, flags, deadline_ns);
-    if (error != 0) {
-        settle_locked(l, false, &granted);
-        lock_release(&l->queue.lock);
-        wait_queue_wake(granted);
+    if (!take_or_queue_up(l, self, wish)) {
+        error = wait_queue_wait_blocked(&l->queue, self, l, WAIT_FOR_RWLOCK, flags, deadline_ns);
+        if (error != 0) {
+            settle_locked(l, false, &granted);
+            lock_release(&l->queue.lock);
+            wait_queue_wake(granted);
+            return error;
+        }
     }
-    return error;
+    has_got_it(self, wish);
+    return 0;
 }
 
 static bool is_writer(struct rwlock *l, struct thread *self)
@@ -263,6 +279,7 @@ int vthread_rwlock_unlock(vthread_rwlock_t *rwlock)
 
         if (self == NULL || !is_writer(l, self))
             return refuse(l, w);
+        thread_lets_go(self);
     }
     for (;;) {
         bool last = (w & WRITER) || (w & COUNT) == 1;

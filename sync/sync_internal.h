@@ -55,6 +55,9 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
 COLD int mutex_refuse_release(struct mutex *m, const char *call); /* EPERM */
 bool mutex_is_used(struct mutex *m);
 
+/* The index of the writer, by an rwlock's first word; 0: there is none. */
+uint32_t rwlock_writer(uint32_t word);
+
 MAY_SWITCH
 int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns);
 /* The owner's: release it, however often it is held, and hold it so often again. */

@@ -146,6 +146,18 @@ int wait_queue_wait(struct wait_queue *q, struct thread *self, void *object, uin
     return result;
 }
 
+int wait_queue_wait_blocked(struct wait_queue *q, struct thread *self, void *object, enum wait_kind kind,
+                            uint64_t flags, int64_t deadline_ns)
+{
+    struct thread_waiter *node = &thread_waiters[thread_index(self)];
+    int result;
+
+    atomic_store_relaxed(&node->kind, kind); /* to be looked at while the thread is parked, whose CAS orders */
+    result = wait_queue_wait(q, self, object, flags, deadline_ns);
+    atomic_store_relaxed(&node->kind, WAIT_FOR_ANYTHING);
+    return result;
+}
+
 int wait_refuse_private(const char *call, const void *object)
 {
     return UNLIKELY(stack_is_private(object)) ? stack_refuse_private(call, "the object waited for", object) : 0;

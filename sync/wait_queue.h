@@ -103,6 +103,11 @@ static inline void wait_queue_wake(struct granted granted)
 MAY_SWITCH
 int wait_queue_wait(struct wait_queue *q, struct thread *self, void *object, uint64_t flags, int64_t deadline_ns);
 
+/* The same, for what an owner keeps from others (enum wait_kind). */
+MAY_SWITCH
+int wait_queue_wait_blocked(struct wait_queue *q, struct thread *self, void *object, enum wait_kind kind,
+                            uint64_t flags, int64_t deadline_ns);
+
 /* After having been granted. */
 static inline uint32_t wait_queue_given(struct thread *self)
 {

@@ -210,6 +210,15 @@ vthread_state_t vthread_state(vthread_t thread)
     return phase == VTHREAD_NEW || phase == VTHREAD_TERMINATED ? VTHREAD_RUNNING : phase;
 }
 
+/* Does it wait for a lock that somebody owns? */
+static bool is_blocked(vthread_t thread)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(thread, &generation);
+
+    return t != NULL && atomic_load_relaxed(&thread_waiters[thread_index(t)].kind) != WAIT_FOR_ANYTHING; /* a hint */
+}
+
 vthread_public_state_t vthread_public_state(vthread_t thread)
 {
     switch (vthread_state(thread)) {
@@ -217,10 +226,10 @@ vthread_public_state_t vthread_public_state(vthread_t thread)
         return VTHREAD_PUBLIC_NEW;
     case VTHREAD_PARKED:
     case VTHREAD_PINNED:
-        return VTHREAD_PUBLIC_WAITING;
+        return is_blocked(thread) ? VTHREAD_PUBLIC_BLOCKED : VTHREAD_PUBLIC_WAITING;
     case VTHREAD_TIMED_PARKED:
     case VTHREAD_TIMED_PINNED:
-        return VTHREAD_PUBLIC_TIMED_WAITING;
+        return is_blocked(thread) ? VTHREAD_PUBLIC_BLOCKED : VTHREAD_PUBLIC_TIMED_WAITING;
     case VTHREAD_TERMINATED:
         return VTHREAD_PUBLIC_TERMINATED;
     default:

@@ -128,6 +128,8 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }
+    if (UNLIKELY(self->held > 0))
+        thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
     if (self->flags & THREAD_PLATFORM)
         pthread_exit(NULL); /* the key's destructor does the rest */

@@ -92,6 +92,11 @@ static void default_failure(const vthread_failure_t *f)
     case VTHREAD_FAILURE_PINNED_AT_END:
         snprintf(line, sizeof line, "thread %s ended while pinned: every vthread_pin needs its vthread_unpin", f->name);
         break;
+    case VTHREAD_FAILURE_LOCKS_HELD:
+        snprintf(line, sizeof line,
+                 "thread %s ended with locks held, which nobody will get any more: every lock needs its unlock",
+                 f->name);
+        break;
     }
     print_line(line);
 }

@@ -229,7 +229,7 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         if (UNLIKELY(runtime_is_strict()))
             strict_displace(p, t, s);
         if (p->carrier.pushes == 1)
-            t->predictor = t->predictor < 3 ? t->predictor + 1 : 3;
+            t->predictor = t->predictor < 3 ? (t->predictor + 1) & 3 : 3;
         else if (p->carrier.pushes > 1)
             t->predictor = 0;
         if (shared)

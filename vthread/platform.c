@@ -63,6 +63,8 @@ static void give_back(struct platform *pl)
 
 static void platform_leave(struct platform *pl)
 {
+    if (pl->self != NULL && pl->self->held > 0 && !pl->counted) /* a thread that we made has said so already */
+        thread_failed(pl->self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     if (pl->counted) {
         pl->counted = false;
         give_back_records(pl);

@@ -59,7 +59,8 @@ struct thread {
     ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
     uint8_t flags;         /* enum thread_flag */
     uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
-    uint8_t predictor;     /* carrier.h, may_skip_wake: 0..3 */
+    uint8_t predictor : 2; /* carrier.h, may_skip_wake */
+    uint8_t held : 6;      /* locks it owns (thread_holds) */
     ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value */
 };
 
@@ -68,6 +69,9 @@ _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache l
 enum join_state { JOIN_NONE, JOIN_QUEUED, JOIN_GRANTED };
 
 enum wait_state { WAIT_QUEUED, WAIT_GRANTED, WAIT_OVER };
+
+/* What an owner keeps from others, who are BLOCKED then rather than WAITING. */
+enum wait_kind { WAIT_FOR_ANYTHING, WAIT_FOR_MUTEX, WAIT_FOR_RWLOCK };
 
 /*
  * What a thread needs in the queue of a sync object (sync/wait_queue.h): a third
@@ -80,6 +84,7 @@ struct thread_waiter {
     uint32_t number;       /* of the wait */
     uint32_t amount;       /* what is wanted, then what is given; the object's */
     ATOMIC(uint8_t) state; /* enum wait_state */
+    ATOMIC(uint8_t) kind;  /* enum wait_kind: of thread.slot, while it waits; the thread's own, read by anybody */
 };
 
 struct thread_extra;
@@ -205,6 +210,8 @@ static inline void record_free(struct record_cache *cache, struct thread *t)
     /* From here on every handle to it is stale. */
     atomic_store_release(&t->word, (w & (WORD_SEQUENCE_MASK | WORD_STATE_MASK)) |
                                        ((uint64_t)(word_generation(w) + 1) << WORD_GENERATION_SHIFT));
+    if (UNLIKELY(t->held > 0))
+        return; /* its locks name it as their owner: no other thread may be taken for it */
     t->link.thread = cache->head;
     cache->head = t;
     if (UNLIKELY(++cache->count >= RECORD_CACHE_MAX))
@@ -278,6 +285,22 @@ static inline struct thread *thread_mounted(void)
 }
 
 struct record_cache *record_cache_self(void);
+
+/* ---- locks that the thread owns: for the message at its end ---- */
+
+enum { HELD_MANY = 63 }; /* from here on nobody counts */
+
+static inline void thread_holds(struct thread *self)
+{
+    if (LIKELY(self->held < HELD_MANY))
+        self->held++;
+}
+
+static inline void thread_lets_go(struct thread *self)
+{
+    if (LIKELY(self->held < HELD_MANY))
+        self->held--;
+}
 
 /* ---- waiting: what everything that blocks is made of ---- */
 

@@ -75,6 +75,7 @@ typedef enum vthread_failure_kind {
     VTHREAD_FAILURE_FAILED = 0,         /* ended with vthread_fail and nobody to tell */
     VTHREAD_FAILURE_STACK_OVERFLOW = 1, /* the program ends after the handler */
     VTHREAD_FAILURE_PINNED_AT_END = 2,  /* ended with pins or blocking sections open */
+    VTHREAD_FAILURE_LOCKS_HELD = 3,     /* ended as the owner of locks, which nobody will get any more (sync.h) */
 } vthread_failure_kind_t;
 
 typedef struct vthread_failure {
@@ -222,7 +223,8 @@ typedef enum vthread_state {
     VTHREAD_TERMINATED = 12,
 } vthread_state_t;
 
-/* As java.lang.Thread.State. */
+/* As java.lang.Thread.State.  BLOCKED: waits for a mutex, lock, rwlock or monitor (sync.h), with a deadline or without.
+ */
 typedef enum vthread_public_state {
     VTHREAD_PUBLIC_NEW = 0,
     VTHREAD_PUBLIC_RUNNABLE = 1,

@@ -41,6 +41,7 @@ static struct actor actors[ALL];
 static _Atomic int64_t left;
 static _Atomic int running;
 static atomic_bool over;
+static _Atomic uint64_t deadlocks; /* found, though there can be none */
 
 static int64_t soon(struct actor *a)
 {
@@ -301,6 +302,8 @@ static void *interrupt_them(void *arg)
         if (atomic_load(&left) <= 0)
             atomic_store(&over, true);
         vthread_interrupt(actors[stress_below(&random, ALL)].thread);
+        if (stress_below(&random, 8) == 0)
+            atomic_fetch_add(&deadlocks, vthread_find_deadlocks(NULL, 0) != 0);
         vthread_sleep_ns(5000);
     }
     return NULL;
@@ -352,6 +355,7 @@ int main(int argc, char **argv)
         MUST(vthread_barrier_destroy(&objects[i].barrier));
         MUST(vthread_monitor_destroy(&objects[i].monitor));
     }
+    sum.wrong += atomic_load(&deadlocks);
     MUST(vthread_cond_destroy(&box.filled));
     MUST(vthread_cond_destroy(&box.emptied));
     sum.wrong += box.put != sum.put || box.taken != sum.taken || box.put - box.taken != box.full;

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads that wait for each other's locks: a cycle of edges from a thread to the owner of
+ * what it waits for.
+ *
+ * Nobody is stopped.  What a thread waits for is in its record, but the lock itself is the
+ * program's memory, and may be gone when it is looked at: it is read by a system call that
+ * fails on bad addresses.  If the state word of the waiter, with the number of its wait, is the
+ * same before and after, it has waited all the time, and what was read was the lock.
+ *
+ * A cycle is looked at twice.  If both looks are the same, every one of its threads was parked, in
+ * the same wait, from its first look to its second, so at one instant between the two all were; and
+ * an owner who is parked lets nothing go.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <vthread/sync.h>
+
+#include "base/memory.h"
+#include "sync/sync_internal.h"
+
+/* From a thread that waits to the owner of what it waits for. */
+struct edge {
+    uint64_t word;
+    const void *object;
+    uint32_t thread;
+    uint32_t owner;
+    bool owner_has_ended;
+};
+
+struct finding {
+    vthread_deadlock_t *ret;
+    size_t n;
+    size_t found;
+    uint32_t cycles;
+    bool unreadable; /* the kernel does not let us */
+};
+
+static bool read_word(struct finding *f, const void *at, uint32_t *ret_value)
+{
+    struct iovec to = {ret_value, sizeof *ret_value};
+    struct iovec from = {(void *)(uintptr_t)at, sizeof *ret_value};
+    int saved = errno;
+    ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+
+    if (n < 0 && errno != EFAULT)
+        f->unreadable = true;
+    errno = saved;
+    return n == (ssize_t)sizeof *ret_value;
+}
+
+/* Waits for a lock, with nothing but that to end it? */
+static bool waits_for_ever(struct thread *t, uint64_t w)
+{
+    uint8_t phase = atomic_load_relaxed(&t->phase);
+
+    return word_state(w) == WORD_PARKED && (w & WORD_INTERNAL) && (phase == VTHREAD_PARKING || phase == VTHREAD_PINNED);
+}
+
+static bool look(struct finding *f, uint32_t index, struct edge *ret_edge)
+{
+    struct thread *t = &thread_table[index];
+    uint64_t w = atomic_load_acquire(&t->word); /* what it waits for was stored before it parked */
+    enum wait_kind kind = atomic_load_relaxed(&thread_waiters[index].kind);
+    const void *object = atomic_load_relaxed(&t->slot);
+    uint32_t value, owner;
+
+    if (!waits_for_ever(t, w) || kind == WAIT_FOR_ANYTHING || !read_word(f, object, &value))
+        return false;
+    atomic_fence_seq_cst(); /* all of that before: */
+    if (atomic_load_relaxed(&t->word) != w)
+        return false;
+    owner = kind == WAIT_FOR_MUTEX ? value & MUTEX_OWNER : rwlock_writer(value);
+    if (owner == 0 || owner == index || owner >= record_count()) /* its own: handed over, and about to be woken */
+        return false;
+    *ret_edge =
+        (struct edge){.word = w,
+                      .object = object,
+                      .thread = index,
+                      .owner = owner,
+                      .owner_has_ended = word_state(atomic_load_acquire(&thread_table[owner].word)) == WORD_TERMINATED};
+    return true;
+}
+
+static bool is_same(const struct edge *a, const struct edge *b)
+{
+    return a->word == b->word && a->object == b->object && a->owner == b->owner &&
+           a->owner_has_ended == b->owner_has_ended;
+}
+
+static void report(struct finding *f, const struct edge *edges, size_t length)
+{
+    for (size_t i = 0; i < length; i++, f->found++)
+        if (f->found < f->n)
+            f->ret[f->found] = (vthread_deadlock_t){
+                .thread = thread_handle_of(&thread_table[edges[i].thread], edges[i].word),
+                .object = edges[i].object,
+                .owner = edges[i].owner_has_ended ? NULL : thread_handle(&thread_table[edges[i].owner]),
+                .cycle = f->cycles,
+            };
+    f->cycles++;
+}
+
+/* Look along the cycle from a thread: its length; 0: it is none.  edges: with room for so many. */
+static size_t follow(struct finding *f, uint32_t start, struct edge *edges, size_t room)
+{
+    uint32_t at = start;
+    size_t length = 0;
+
+    do {
+        struct edge edge;
+
+        if (length == room || !look(f, at, &edge))
+            return 0;
+        edges[length++] = edge;
+        at = edge.owner_has_ended ? start : edge.owner; /* the last edge of all */
+    } while (at != start);
+    return length;
+}
+
+/* 0 or ENOMEM. */
+static int check(struct finding *f, uint32_t start, size_t length)
+{
+    struct edge *edges = memory_alloc(2 * length * sizeof *edges);
+    struct edge *again = edges + length;
+    bool same;
+
+    if (edges == NULL)
+        return ENOMEM;
+    same = follow(f, start, edges, length) == length && follow(f, start, again, length) == length;
+    for (size_t i = 0; same && i < length; i++)
+        same = is_same(&edges[i], &again[i]);
+    if (same)
+        report(f, edges, length);
+    memory_free(edges);
+    return 0;
+}
+
+/* Walk from owner to owner: everybody has one at most.  seen: in whose walk a thread has come up, and where. */
+struct seen {
+    uint32_t walk;
+    uint32_t at;
+};
+
+static int walk(struct finding *f, uint32_t start, struct seen *seen)
+{
+    uint32_t index = start;
+    uint32_t steps = 0;
+    struct edge edge;
+
+    while (seen[index].walk == 0 && look(f, index, &edge)) {
+        seen[index] = (struct seen){start, steps++};
+        if (edge.owner_has_ended)
+            return check(f, index, 1);
+        index = edge.owner;
+    }
+    return seen[index].walk == start ? check(f, index, steps - seen[index].at) : 0;
+}
+
+static int find(struct finding *f)
+{
+    uint32_t count = record_count();
+    struct seen *seen = memory_alloc((count + 1) * sizeof *seen);
+    int error = seen != NULL ? 0 : ENOMEM;
+
+    for (uint32_t i = 1; error == 0 && i < count && !f->unreadable; i++)
+        error = walk(f, i, seen);
+    memory_free(seen);
+    return error == 0 && f->unreadable ? ENOTSUP : error;
+}
+
+int vthread_find_deadlocks(vthread_deadlock_t *ret_deadlocks, size_t n)
+{
+    struct finding f = {.ret = ret_deadlocks, .n = n};
+    int error;
+
+    if (ret_deadlocks == NULL && n > 0)
+        return -EINVAL;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return -error;
+    error = find(&f);
+    runtime_end_look_anywhere();
+    return error == 0 ? (int)f.found : -error;
+}
+
+static void print(int fd, const vthread_deadlock_t *d)
+{
+    char waiter[64] = "?";
+    char owner[64] = "?";
+
+    (void)vthread_name(d->thread, waiter, sizeof waiter);
+    (void)vthread_name(d->owner, owner, sizeof owner);
+    if (d->owner != NULL)
+        dprintf(fd, "deadlock %u: thread %s waits for the lock %p, which thread %s owns\n", d->cycle + 1, waiter,
+                d->object, owner);
+    else
+        dprintf(fd, "deadlock %u: thread %s waits for the lock %p, whose owner has ended\n", d->cycle + 1, waiter,
+                d->object);
+}
+
+int vthread_print_deadlocks(int fd)
+{
+    vthread_deadlock_t *found;
+    int room = vthread_find_deadlocks(NULL, 0);
+    int n;
+
+    if (room <= 0)
+        return room;
+    found = memory_alloc((size_t)room * sizeof *found);
+    if (found == NULL)
+        return -ENOMEM;
+    n = vthread_find_deadlocks(found, (size_t)room);
+    for (int i = 0; i < n && i < room; i++)
+        print(fd, &found[i]);
+    memory_free(found);
+    return n;
+}
