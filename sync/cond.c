@@ -48,10 +48,12 @@ static bool is_held(struct guard *guard, struct thread *self)
 
 static void release(struct guard *guard, struct thread *self)
 {
-    if (guard->mutex != NULL)
+    if (guard->mutex != NULL) {
+        lock_order_lets_go(self, guard->mutex);
         mutex_release(guard->mutex, self);
-    else
+    } else {
         lock_release_wholly(guard->lock, self, &guard->holds);
+    }
 }
 
 static void acquire_again(struct guard *guard)

@@ -26,12 +26,16 @@ int vthread_lock_init(vthread_lock_t *lock, const vthread_lock_params_t *params)
     *lock = (vthread_lock_t)VTHREAD_LOCK_INITIALIZER;
     if (params != NULL && params->fair)
         atomic_init(&reentrant_of(lock)->mutex.word, MUTEX_FAIR);
+    lock_order_forget(lock);
     return 0;
 }
 
 int vthread_lock_destroy(vthread_lock_t *lock)
 {
-    return mutex_is_used(&reentrant_of(lock)->mutex) ? EBUSY : 0;
+    if (mutex_is_used(&reentrant_of(lock)->mutex))
+        return EBUSY;
+    lock_order_forget(lock);
+    return 0;
 }
 
 /* The calling thread, if it is the owner. */
@@ -72,7 +76,7 @@ int vthread_lock_lock(vthread_lock_t *lock)
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = thread_mounted();
 
-    if (LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
+    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
         r->holds = 1;
         return 0;
     }
@@ -91,6 +95,7 @@ int vthread_lock_trylock(vthread_lock_t *lock)
         return hold_again(r);
     if (!mutex_try_slow(&r->mutex, self))
         return EBUSY;
+    lock_order_has(self, r);
     r->holds = 1;
     return 0;
 }
@@ -112,8 +117,10 @@ int vthread_lock_unlock(vthread_lock_t *lock)
 
     if (UNLIKELY(self == NULL))
         return mutex_refuse_release(&r->mutex, "vthread_lock_unlock");
-    if (--r->holds == 0)
+    if (--r->holds == 0) {
+        lock_order_lets_go(self, r);
         mutex_release(&r->mutex, self);
+    }
     return 0;
 }
 
@@ -142,6 +149,7 @@ void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *re
 
     *ret_holds = r->holds;
     r->holds = 0;
+    lock_order_lets_go(self, r);
     mutex_release(&r->mutex, self);
 }
 

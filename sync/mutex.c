@@ -192,6 +192,7 @@ int vthread_mutex_init(vthread_mutex_t *mutex, const vthread_mutexattr_t *attr)
     if (mutex == NULL || (attr != NULL && !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved))))
         return EINVAL;
     *mutex = (vthread_mutex_t)VTHREAD_MUTEX_INITIALIZER;
+    lock_order_forget(mutex);
     return 0;
 }
 
@@ -207,7 +208,10 @@ bool mutex_is_used(struct mutex *m)
 
 int vthread_mutex_destroy(vthread_mutex_t *mutex)
 {
-    return mutex_is_used(mutex_of(mutex)) ? EBUSY : 0;
+    if (mutex_is_used(mutex_of(mutex)))
+        return EBUSY;
+    lock_order_forget(mutex);
+    return 0;
 }
 
 int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t deadline_ns)
@@ -217,8 +221,11 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
 
     if (self != NULL && !(flags & WORD_DEAF) && wait_is_interrupted(self))
         return EINTR;
-    if (self != NULL && mutex_try_slow(m, self))
+    lock_order_wants(self, m, call);
+    if (self != NULL && mutex_try_slow(m, self)) {
+        lock_order_has(self, m);
         return 0;
+    }
     if (self != NULL && mutex_is_owner(m, self)) {
         misuse(call,
                "the calling thread holds the lock (%p) already, and would wait for itself; unlock it first, or "
@@ -230,6 +237,8 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
         error = wait_refuse_private(call, m);
     if (error == 0)
         error = mutex_acquire_slow(m, self, flags, deadline_ns);
+    if (error == 0)
+        lock_order_has(self, m);
     return lock_result(error, flags, deadline_ns);
 }
 
@@ -237,7 +246,7 @@ int vthread_mutex_lock(vthread_mutex_t *mutex)
 {
     struct thread *self = thread_mounted();
 
-    if (LIKELY(self != NULL) && LIKELY(mutex_try(mutex_of(mutex), self)))
+    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(mutex_of(mutex), self)))
         return 0;
     return mutex_acquire(mutex_of(mutex), "vthread_mutex_lock", WORD_DEAF, VTHREAD_FOREVER);
 }
@@ -249,7 +258,10 @@ int vthread_mutex_trylock(vthread_mutex_t *mutex)
 
     if (self == NULL)
         return error;
-    return mutex_try_slow(mutex_of(mutex), self) ? 0 : EBUSY;
+    if (!mutex_try_slow(mutex_of(mutex), self))
+        return EBUSY;
+    lock_order_has(self, mutex);
+    return 0;
 }
 
 int vthread_mutex_lock_interruptible(vthread_mutex_t *mutex)
@@ -275,6 +287,7 @@ static NOINLINE int unlock_slow(struct mutex *m)
 
     if (self == NULL || !mutex_is_owner(m, self))
         return mutex_refuse_release(m, "vthread_mutex_unlock");
+    lock_order_lets_go(self, m);
     mutex_release(m, self);
     return 0;
 }
@@ -285,7 +298,7 @@ int vthread_mutex_unlock(vthread_mutex_t *mutex)
     struct thread *self = thread_mounted();
 
     /* mutex_release, with the question whether we are the owner in the same CAS. */
-    if (LIKELY(self != NULL)) {
+    if (!LOCK_ORDER && LIKELY(self != NULL)) {
         uint32_t mine = thread_index(self);
 
         if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0))) {

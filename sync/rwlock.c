@@ -48,6 +48,7 @@ int vthread_rwlock_init(vthread_rwlock_t *rwlock, const vthread_rwlockattr_t *at
     if (rwlock == NULL || (attr != NULL && !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved))))
         return EINVAL;
     *rwlock = (vthread_rwlock_t)VTHREAD_RWLOCK_INITIALIZER;
+    lock_order_forget(rwlock);
     return 0;
 }
 
@@ -55,7 +56,10 @@ int vthread_rwlock_destroy(vthread_rwlock_t *rwlock)
 {
     struct rwlock *l = rwlock_of(rwlock);
 
-    return (atomic_load_relaxed(&l->word) & COUNT) == 0 && wait_queue_is_empty(&l->queue) ? 0 : EBUSY;
+    if ((atomic_load_relaxed(&l->word) & COUNT) != 0 || !wait_queue_is_empty(&l->queue))
+        return EBUSY;
+    lock_order_forget(rwlock);
+    return 0;
 }
 
 static bool has_room(uint32_t w, enum wish wish)
@@ -75,10 +79,11 @@ uint32_t rwlock_writer(uint32_t word)
 }
 
 /* Only a writer is known as the owner. */
-static inline void has_got_it(struct thread *self, enum wish wish)
+static inline void has_got_it(struct rwlock *l, struct thread *self, enum wish wish)
 {
     if (wish == WRITE)
         thread_holds(self);
+    lock_order_has(self, l);
 }
 
 /* If there is room, and nobody waits whom `unless` (QUEUED or 0) shall not be passed. */
@@ -88,7 +93,7 @@ static inline bool try(struct rwlock *l, struct thread *self, enum wish wish, ui
 
     while (has_room(w, wish) && !(w & unless))
         if (atomic_cas_acq_rel(&l->word, &w, let_in(w, wish, thread_index(self)))) { /* pairs with those of unlock */
-            has_got_it(self, wish);
+            has_got_it(l, self, wish);
             return true;
         }
     return false;
@@ -147,7 +152,7 @@ static int acquire_slow(struct rwlock *l, struct thread *self, enum wish wish, u
             return error;
         }
     }
-    has_got_it(self, wish);
+    has_got_it(l, self, wish);
     return 0;
 }
 
@@ -168,6 +173,7 @@ static int acquire(vthread_rwlock_t *rwlock, const char *call, enum wish wish, u
     struct thread *self = waiting_self(flags, &error);
 
     if (LIKELY(self != NULL)) {
+        lock_order_wants(self, l, call);
         if (LIKELY(try(l, self, wish, QUEUED)))
             return 0;
         if (is_full(l, wish))
@@ -281,6 +287,8 @@ int vthread_rwlock_unlock(vthread_rwlock_t *rwlock)
             return refuse(l, w);
         thread_lets_go(self);
     }
+    if (LOCK_ORDER)
+        lock_order_lets_go(thread_self(NULL), l);
     for (;;) {
         bool last = (w & WRITER) || (w & COUNT) == 1;
 

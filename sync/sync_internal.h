@@ -8,6 +8,7 @@
 #include <vthread/sync.h>
 
 #include "base/panic.h"
+#include "sync/lock_order.h"
 #include "sync/mutex.h"
 
 #define LENGTH_OF(array) (sizeof(array) / sizeof(array)[0])

@@ -263,6 +263,7 @@ void thread_extra_free(struct thread *t)
         return;
     memory_free(extra->name);
     memory_free(extra->copy);
+    memory_free(extra->held_locks);
     memory_free(extra);
     atomic_store_relaxed(&thread_cold(t)->extra, NULL);
 }

@@ -421,6 +421,12 @@ VTHREAD_API int vthread_monitor_notify_all(vthread_monitor_t *monitor);
 
 /* ---- deadlocks ---- */
 
+/*
+ * A library built with -Dchecks=2 or more tells the misuse handler when locks are taken in an order
+ * against an earlier one, which may end in a deadlock some day, whether it does or not.  It knows
+ * locks by their addresses: one whose memory is used again without _destroy or _init is taken for the old one.
+ */
+
 /* A thread that waits for a lock in vain. */
 typedef struct vthread_deadlock {
     vthread_t thread;

@@ -203,6 +203,69 @@ Test(deadlock, rwlock_lock_and_monitor)
         help_join(threads[i]);
 }
 
+/* ---- the order of locks ---- */
+
+#if VTHREAD_CHECKS >= 2
+static struct help_messages messages;
+
+static void take_both(vthread_mutex_t *first, vthread_mutex_t *second)
+{
+    cr_assert_eq(vthread_mutex_lock(first), 0);
+    cr_assert_eq(vthread_mutex_lock(second), 0);
+    cr_assert_eq(vthread_mutex_unlock(first), 0);
+    cr_assert_eq(vthread_mutex_unlock(second), 0);
+}
+
+Test(deadlock, order_against_an_earlier_one)
+{
+    vthread_set_misuse_handler(help_keep_message, &messages);
+    take_both(&mutexes[0], &mutexes[1]);
+    take_both(&mutexes[1], &mutexes[2]);
+    take_both(&mutexes[0], &mutexes[1]);
+    cr_assert_eq(atomic_load(&messages.count), 0);
+    take_both(&mutexes[2], &mutexes[0]); /* by way of another */
+    cr_assert_eq(atomic_load(&messages.count), 1);
+    take_both(&mutexes[2], &mutexes[0]);
+    cr_assert_eq(atomic_load(&messages.count), 1, "once is enough");
+    take_both(&mutexes[1], &mutexes[0]);
+    cr_assert_eq(atomic_load(&messages.count), 2);
+}
+
+Test(deadlock, order_with_other_locks)
+{
+    vthread_set_misuse_handler(help_keep_message, &messages);
+    cr_assert_eq(vthread_rwlock_rdlock(&rwlock), 0);
+    cr_assert_eq(vthread_lock_lock(&lock), 0);
+    cr_assert_eq(vthread_monitor_enter(&monitor), 0);
+    cr_assert_eq(vthread_lock_lock(&lock), 0, "has it already");
+    cr_assert_eq(vthread_monitor_wait_until(&monitor, VTHREAD_NOW), ETIMEDOUT);
+    cr_assert_eq(vthread_lock_unlock(&lock), 0);
+    cr_assert_eq(vthread_monitor_exit(&monitor), 0);
+    cr_assert_eq(vthread_lock_unlock(&lock), 0);
+    cr_assert_eq(vthread_rwlock_unlock(&rwlock), 0);
+    cr_assert_eq(atomic_load(&messages.count), 0);
+    cr_assert_eq(vthread_monitor_enter(&monitor), 0);
+    cr_assert_eq(vthread_rwlock_tryrdlock(&rwlock), 0, "who only tries waits for nobody");
+    cr_assert_eq(atomic_load(&messages.count), 0);
+    cr_assert_eq(vthread_rwlock_unlock(&rwlock), 0);
+    cr_assert_eq(vthread_rwlock_wrlock(&rwlock), 0);
+    cr_assert_eq(atomic_load(&messages.count), 1);
+    cr_assert_eq(vthread_rwlock_unlock(&rwlock), 0);
+    cr_assert_eq(vthread_monitor_exit(&monitor), 0);
+}
+
+Test(deadlock, order_of_destroyed_locks)
+{
+    vthread_set_misuse_handler(help_keep_message, &messages);
+    take_both(&mutexes[0], &mutexes[1]);
+    cr_assert_eq(vthread_mutex_destroy(&mutexes[1]), 0);
+    take_both(&mutexes[1], &mutexes[0]);
+    cr_assert_eq(vthread_mutex_init(&mutexes[0], NULL), 0);
+    take_both(&mutexes[0], &mutexes[1]);
+    cr_assert_eq(atomic_load(&messages.count), 0);
+}
+#endif
+
 /* ---- owners that end ---- */
 
 static vthread_failure_t failure;
