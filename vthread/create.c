@@ -9,10 +9,11 @@
 #include "base/memory.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
+#include "vthread/work.h"
 
 enum { NAME_MAX_BYTES = 256 };
 
-static bool attr_is_valid(const vthread_attr_t *attr)
+bool thread_attr_is_valid(const vthread_attr_t *attr)
 {
     for (size_t i = 0; i < sizeof attr->reserved / sizeof attr->reserved[0]; i++)
         if (attr->reserved[i] != 0)
@@ -109,7 +110,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
 
     if (UNLIKELY(fn == NULL))
         return EINVAL;
-    if (UNLIKELY(attr != NULL) && !attr_is_valid(attr))
+    if (UNLIKELY(attr != NULL) && !thread_attr_is_valid(attr))
         return EINVAL;
     m->cache = p != NULL ? &p->records : record_cache_self();
     t = record_alloc(m->cache);
@@ -233,6 +234,19 @@ int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void 
         memcpy(extra->copy, ptr, size);
     atomic_store_relaxed(&t->slot, extra->copy);
     return begin(ret_thread, t, &m);
+}
+
+int thread_create_work(const vthread_attr_t *attr, struct thread_work *work)
+{
+    struct maker m;
+    struct thread *t;
+    int error = prepare(&t, &m, attr, (void *(*)(void *))((uintptr_t)work | WORK_MARK), NULL);
+
+    if (UNLIKELY(error != 0))
+        return error;
+    /* release: who reads the handle sees what the work was set up with */
+    atomic_store_release(&work->thread, thread_handle(t));
+    return begin(NULL, t, &m);
 }
 
 int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)

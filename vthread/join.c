@@ -21,6 +21,7 @@
 #include "base/panic.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
+#include "vthread/work.h"
 
 enum { LOCKS = 64 };
 
@@ -110,6 +111,7 @@ void thread_finish(void *value)
     struct thread *self = LIKELY(p != NULL) ? p->current : thread_self(NULL);
     struct thread_cold *cold;
     struct thread_extra *extra;
+    struct thread_work *work;
 
     if (UNLIKELY(self == NULL)) { /* the child of a fork, made inside the thread */
         misuse("fork", "the child of a fork has returned from the thread that made it; it may only exec or exit");
@@ -130,6 +132,11 @@ void thread_finish(void *value)
     }
     if (UNLIKELY(self->held > 0))
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
+    work = thread_work(self);
+    if (UNLIKELY(work != NULL)) {
+        work->hooks->end(work, work->error == 0 ? value : NULL);
+        value = NULL;
+    }
     atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
     if (self->flags & THREAD_PLATFORM)
         pthread_exit(NULL); /* the key's destructor does the rest */
@@ -154,9 +161,15 @@ void *vthread_fail(int error)
 {
     struct thread *self = thread_self(NULL);
     struct thread_extra *extra;
+    struct thread_work *work;
 
     if (self == NULL)
         return NULL;
+    work = thread_work(self);
+    if (work != NULL) {
+        work->error = error > 0 ? error : EINVAL;
+        return NULL;
+    }
     extra = thread_extra_get(self);
     if (extra == NULL) { /* no memory to keep it for the end, and so no handler of its own either */
         thread_failed(self, VTHREAD_FAILURE_FAILED, error);

@@ -14,6 +14,7 @@
 #include "base/panic.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
+#include "vthread/work.h"
 
 _Static_assert(offsetof(struct processor, carrier) == 0, "a processor begins with its carrier");
 
@@ -267,7 +268,7 @@ static inline void set_left_sp(struct thread *t, void *sp)
 
 static inline enum leave begin(struct processor *p, struct thread *t)
 {
-    struct switch_entry entry = {thread_cold(t)->fn, atomic_load_relaxed(&t->slot), thread_finish};
+    struct switch_entry entry = thread_entry(t);
 
     return (enum leave)(uintptr_t)switch_begin(&p->frame, t->cont.sp, &entry);
 }

@@ -17,6 +17,7 @@
 #include "base/panic.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
+#include "vthread/work.h"
 
 static _Thread_local struct platform *platform_current __attribute__((tls_model("initial-exec")));
 
@@ -279,12 +280,13 @@ static void *platform_main(void *arg)
 {
     struct thread *t = arg;
     struct platform *pl = platform_self();
+    struct switch_entry entry = thread_entry(t);
 
     ASSERT_ALWAYS(pl != NULL);
     adopt(pl, t);
     pl->counted = true;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
-    thread_finish(thread_cold(t)->fn(atomic_load_relaxed(&t->slot)));
+    entry.finish(entry.fn(entry.arg));
     return NULL;
 }
 
