@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/atomic.h"
@@ -120,6 +121,15 @@ bool memory_unguard(void *base, size_t bytes)
 void *memory_alloc(size_t bytes)
 {
     return fault_point(FAULT_ALLOC) ? NULL : calloc(1, bytes);
+}
+
+void *memory_alloc_lines(size_t bytes)
+{
+    void *p = NULL;
+
+    if (fault_point(FAULT_ALLOC) || posix_memalign(&p, CACHE_LINE, bytes) != 0)
+        return NULL;
+    return memset(p, 0, bytes);
 }
 
 void memory_free(void *p)

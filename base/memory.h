@@ -43,7 +43,8 @@ void memory_huge(void *base, size_t bytes);
 NODISCARD bool memory_guard(void *base, size_t bytes);
 NODISCARD bool memory_unguard(void *base, size_t bytes);
 
-void *memory_alloc(size_t bytes); /* zeroed; NULL when out of memory */
+void *memory_alloc(size_t bytes);       /* zeroed; NULL when out of memory */
+void *memory_alloc_lines(size_t bytes); /* the same, at the beginning of a cache line */
 void memory_free(void *p);
 
 #endif

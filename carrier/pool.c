@@ -195,14 +195,12 @@ static int carrier_create_locked(void)
 {
     uint32_t index = atomic_load_relaxed(&pool.count);
     struct carrier *c;
-    void *p = NULL;
 
     if (index >= pool.max_pool_size || index >= CARRIERS_MAX)
         return EAGAIN;
-    if (fault_point(FAULT_ALLOC) || posix_memalign(&p, CACHE_LINE, pool.hooks.carrier_bytes) != 0)
+    c = memory_alloc_lines(pool.hooks.carrier_bytes);
+    if (c == NULL)
         return ENOMEM;
-    memset(p, 0, pool.hooks.carrier_bytes);
-    c = p;
     c->index = index;
     c->random = (index + 1) * 2654435761u;
     task_list_init(&c->inbox);
