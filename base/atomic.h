@@ -36,6 +36,9 @@
         T value;                                                                                                       \
     }
 
+/* For one whose address is handed around, for each ATOMIC(T) is a type of its own. */
+typedef ATOMIC(uint32_t) atomic_word;
+
 #ifdef VTHREAD_MODEL
 #include "tests/model/model_atomic.h"
 #else

@@ -134,6 +134,7 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     work = thread_work(self);
     if (UNLIKELY(work != NULL)) {
+        cold->fn = work->hooks->run;
         work->hooks->end(work, work->error == 0 ? value : NULL);
         value = NULL;
     }

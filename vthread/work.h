@@ -17,8 +17,9 @@ struct thread_work;
 struct thread_work_hooks {
     void *(*run)(void *work); /* instead of fn(arg) */
     /*
-     * On the thread's own stack, the last thing that it does; may wake others, not wait.  value is what run
-     * has returned or vthread_exit was given, NULL if work->error is set.  The work may be freed in here.
+     * On the thread's own stack, the last thing that it does; may wait.  value is what run has returned
+     * or vthread_exit was given, NULL if work->error is set.  The work may be freed in here: the thread
+     * has none any more (thread_goes_on: it jumps out of this, and has).
      */
     void (*end)(struct thread_work *work, void *value);
 };
@@ -27,6 +28,7 @@ struct thread_work {
     const struct thread_work_hooks *hooks;
     ATOMIC(vthread_t) thread; /* that does it; stored before it starts */
     int error;                /* code of vthread_fail, or 0; the thread's own: no failure handler is called */
+    atomic_word word;         /* the layer's own */
 };
 
 #define WORK_MARK ((uintptr_t)1 << 63) /* in no address of a program's */
@@ -37,6 +39,11 @@ static inline struct thread_work *thread_work(const struct thread *t)
     uintptr_t fn = (uintptr_t)thread_cold(t)->fn;
 
     return UNLIKELY(fn & WORK_MARK) ? (struct thread_work *)(fn & ~WORK_MARK) : NULL;
+}
+
+static inline void thread_goes_on(struct thread *self, struct thread_work *work)
+{
+    thread_cold(self)->fn = (void *(*)(void *))((uintptr_t)work | WORK_MARK);
 }
 
 /* What a thread begins with. */
