@@ -38,6 +38,7 @@ struct bench {
 extern const struct bench bench_switch[];
 extern const struct bench bench_create_finish[];
 extern const struct bench bench_spawn[];
+extern const struct bench bench_executor[];
 extern const struct bench bench_yield[];
 extern const struct bench bench_pingpong[];
 extern const struct bench bench_ring[];

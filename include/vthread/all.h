@@ -5,6 +5,7 @@
 
 #include <vthread/api.h>
 #include <vthread/continuation.h>
+#include <vthread/executor.h>
 #include <vthread/queue.h>
 #include <vthread/runtime.h>
 #include <vthread/sync.h>

@@ -17,6 +17,7 @@ BENEATH = {
     "carrier": {"base"},
     "vthread": {"base", "continuation", "carrier"},
     "sync": {"base", "continuation", "carrier", "vthread"},
+    "concurrent": {"base", "continuation", "carrier", "vthread", "sync"},
     "net": {"base", "continuation", "carrier", "vthread"},
 }
 # layer: the public headers it implements or speaks of; "*" is all of them.
@@ -26,6 +27,7 @@ PUBLIC = {
     "carrier": set(),
     "vthread": {"vthread.h", "runtime.h", "version.h", "continuation.h"},
     "sync": {"vthread.h", "queue.h", "sync.h"},
+    "concurrent": {"executor.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A thread for each task.  The executor only counts: its tasks are found, when they are to be
+ * interrupted, by a walk over all futures.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "base/memory.h"
+#include "concurrent/count.h"
+#include "concurrent/executor.h"
+
+enum { SHARDS_MAX = 64 };
+
+struct per_task {
+    struct vthread_executor common;
+    struct count count;
+    struct count_shard shards[];
+};
+
+static struct per_task *per_task_of(struct vthread_executor *ex)
+{
+    return container_of(ex, struct per_task, common);
+}
+
+static struct count_shard *shard_here(struct per_task *ex)
+{
+    struct carrier *c = carrier_self();
+
+    return count_shard(&ex->count, LIKELY(c != NULL) ? c->index : COUNT_NO_CARRIER);
+}
+
+/* One that was counted has ended, or has come to nothing. */
+static void count_out(struct per_task *ex)
+{
+    struct count_shard *shard = shard_here(ex);
+
+    if (UNLIKELY(count_end(&ex->count, shard)))
+        executor_terminated(&ex->common);
+    count_go(&ex->count, shard);
+}
+
+/* ---- a task ---- */
+
+static void *run(void *work)
+{
+    struct vthread_future *f = container_of((struct thread_work *)work, struct vthread_future, work);
+    void *(*fn)(void *) = f->fn;
+
+    return LIKELY(future_begin(f, thread_self(NULL))) ? fn(f->arg) : NULL;
+}
+
+static void end(struct thread_work *work, void *value)
+{
+    struct vthread_future *f = container_of(work, struct vthread_future, work);
+    struct per_task *ex = per_task_of(atomic_load_relaxed(&f->executor));
+
+    future_end(f, thread_self(NULL), UNLIKELY(work->error != 0) ? FUTURE_FAILED : FUTURE_SUCCEEDED, value);
+    count_out(ex); /* on whichever carrier this is now */
+}
+
+const struct thread_work_hooks per_task_hooks = {run, end};
+
+/* ---- the executor ---- */
+
+static int submit(struct vthread_executor *common, struct vthread_future *f)
+{
+    struct per_task *ex = per_task_of(common);
+    int error = ECANCELED;
+
+    f->work.hooks = &per_task_hooks;
+    if (LIKELY(count_begin(&ex->count, shard_here(ex))))
+        error = thread_create_work(common->attr, &f->work);
+    if (UNLIKELY(error != 0))
+        count_out(ex);
+    return error;
+}
+
+static void shutdown(struct vthread_executor *common)
+{
+    if (count_close(&per_task_of(common)->count))
+        executor_terminated(common);
+}
+
+static bool is_shutdown(struct vthread_executor *common)
+{
+    return atomic_load_acquire(&per_task_of(common)->count.closed);
+}
+
+static int stop(struct vthread_executor *common)
+{
+    future_for_each_thread(common, vthread_interrupt);
+    return 0;
+}
+
+static void stats(struct vthread_executor *common, vthread_executor_stats_t *stats)
+{
+    const struct count *count = &per_task_of(common)->count;
+
+    for (uint32_t i = 0; i < count->shards; i++)
+        stats->completed += atomic_load_acquire(&count->shard[i].ended);
+    for (uint32_t i = 0; i < count->shards; i++)
+        stats->submitted += atomic_load_acquire(&count->shard[i].begun);
+    stats->running = stats->submitted - stats->completed;
+}
+
+static void let_others_run(void)
+{
+    sched_yield();
+}
+
+static void free_it(struct vthread_executor *common)
+{
+    struct per_task *ex = per_task_of(common);
+
+    count_await_gone(&ex->count, let_others_run);
+    executor_fini(common);
+    memory_free(ex);
+}
+
+static const struct executor_kind per_task_kind = {
+    .submit = submit,
+    .shutdown = shutdown,
+    .is_shutdown = is_shutdown,
+    .stop = stop,
+    .stats = stats,
+    .free = free_it,
+};
+
+/* Carriers with a shard to themselves: a few more than run at a time, for spares. */
+static int choose_shards(uint32_t *ret_shards)
+{
+    int error = processor_self() != NULL ? runtime_enter() : runtime_begin_call();
+
+    if (error != 0)
+        return error;
+    *ret_shards = 2 * atomic_load_relaxed(&pool.parallelism) + 1;
+    runtime_end_look_anywhere();
+    if (*ret_shards > SHARDS_MAX)
+        *ret_shards = SHARDS_MAX;
+    return 0;
+}
+
+int vthread_executor_new_per_task(vthread_executor_t **ret_executor, const vthread_executor_params_t *params)
+{
+    struct per_task *ex;
+    uint32_t shards;
+    int error = ret_executor != NULL ? choose_shards(&shards) : EINVAL;
+
+    if (error != 0)
+        return error;
+    ex = memory_alloc_lines(sizeof *ex + shards * sizeof ex->shards[0]);
+    if (ex == NULL)
+        return ENOMEM;
+    ex->common.kind = &per_task_kind;
+    ex->count.shards = shards;
+    ex->count.shard = ex->shards;
+    error = executor_init(&ex->common, params, VTHREAD_KIND_VIRTUAL);
+    if (error != 0) {
+        executor_fini(&ex->common);
+        memory_free(ex);
+        return error;
+    }
+    *ret_executor = &ex->common;
+    return 0;
+}
