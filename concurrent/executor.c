@@ -148,10 +148,10 @@ static bool is_own_task(struct vthread_executor *ex, struct thread *self)
 }
 
 /* Submit it, and see it through.  An interrupt is for the task. */
-static int run_there(struct vthread_executor *ex, void *(*fn)(void *arg), void *arg, void **ret_value)
+static int run_there(struct vthread_executor *ex, void *(*fn)(void *arg), void *arg, uint32_t flags, void **ret_value)
 {
     struct vthread_future *f;
-    int error = executor_submit(ex, fn, arg, FUTURE_HELD, &f);
+    int error = executor_submit(ex, fn, arg, FUTURE_HELD | flags, &f);
 
     if (error != 0)
         return error;
@@ -178,11 +178,12 @@ int vthread_executor_call(vthread_executor_t *ex, void *(*fn)(void *arg), void *
         return EDEADLK;
     }
     if (!stack_is_private(arg))
-        return run_there(ex, fn, arg, ret_value);
+        return run_there(ex, fn, arg, 0, ret_value);
     error = vthread_blocking_begin("vthread_executor_call"); /* keeps the stack where it is */
     if (error != 0)
         return error;
-    error = run_there(ex, fn, arg, ret_value);
+    /* The task gets a stack of its own: all that are shared may be kept by callers like this one. */
+    error = run_there(ex, fn, arg, FUTURE_OWN_STACK, ret_value);
     vthread_blocking_end();
     return error;
 }

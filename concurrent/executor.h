@@ -38,7 +38,7 @@ void executor_fini(struct vthread_executor *ex);
 /* It has been shut down, and its last task has ended.  May be called more than once. */
 void executor_terminated(struct vthread_executor *ex);
 
-/* Have fn(arg) run, with FUTURE_HELD, _COPY and _MEMBER as said; what submit returns. */
+/* Have fn(arg) run, with FUTURE_HELD, _COPY, _MEMBER and _OWN_STACK as said; what submit returns. */
 int executor_submit(struct vthread_executor *ex, void *(*fn)(void *arg), void *arg, uint32_t flags,
                     struct vthread_future **ret_future);
 

@@ -17,7 +17,8 @@
  *   INTERRUPTING  a holder is about to interrupt the thread that runs the task
  *   POKED         interrupted while PENDING: the thread is to be interrupted when it begins
  *   TAKEN         the value belongs to the program
- *   COPY, MEMBER  the argument is a copy; is in a group (invoke.c): set once, by submit
+ *   COPY, MEMBER, OWN_STACK  set once, by submit: the argument is a copy; is in a group (invoke.c); the
+ *                 thread must not share a stack
  *
  * 1. Who frees it?  Whoever takes the last of TASK and HELD away.  Both are taken away by
  *    CAS (the task's together with its result); without TASK, nobody but its holders
@@ -50,6 +51,7 @@ enum {
     FUTURE_TAKEN = 1 << 8,
     FUTURE_COPY = 1 << 9,
     FUTURE_MEMBER = 1 << 10,
+    FUTURE_OWN_STACK = 1 << 11,
 };
 
 static inline uint32_t future_state(uint32_t w)

@@ -63,14 +63,24 @@ const struct thread_work_hooks per_task_hooks = {run, end};
 
 /* ---- the executor ---- */
 
+static COLD int create_with_own_stack(struct vthread_executor *common, struct vthread_future *f)
+{
+    vthread_attr_t attr = common->own_attr;
+
+    if (attr.kind == VTHREAD_KIND_VIRTUAL)
+        attr.stack = VTHREAD_STACK_DEDICATED;
+    return thread_create_work(&attr, &f->work);
+}
+
 static int submit(struct vthread_executor *common, struct vthread_future *f)
 {
     struct per_task *ex = per_task_of(common);
+    bool own_stack = (atomic_load_relaxed(&f->work.word) & FUTURE_OWN_STACK) != 0;
     int error = ECANCELED;
 
     f->work.hooks = &per_task_hooks;
     if (LIKELY(count_begin(&ex->count, shard_here(ex))))
-        error = thread_create_work(common->attr, &f->work);
+        error = UNLIKELY(own_stack) ? create_with_own_stack(common, f) : thread_create_work(common->attr, &f->work);
     if (UNLIKELY(error != 0))
         count_out(ex);
     return error;

@@ -105,9 +105,12 @@ VTHREAD_API int vthread_executor_submit_copy(vthread_executor_t *ex, void *(*fn)
                                              size_t size, vthread_future_t **ret_future);
 
 /*
- * Have fn(arg) run and wait to its end: to compute elsewhere.  arg may be a local: if it lies in
- * the caller's private stack, that stack stays where it is meanwhile (and a spare carrier
- * serves the others, as in vthread_blocking_begin).  An interrupt of the caller goes to the task.
+ * Have fn(arg) run and wait to its end: to compute elsewhere.  An interrupt of the caller goes
+ * to the task.
+ *
+ * arg may be a local.  If it lies in the caller's private stack, that stays where it is meanwhile,
+ * as in vthread_blocking_begin: a spare carrier serves the others, but threads that
+ * share the stack wait as well, and the task must not need them.
  *
  * Returns 0; the code that the task failed with; ECANCELED (shut down before it began); EDEADLK
  * (called by a task of the same fixed executor, or in a callback of the runtime); or as submit.

@@ -597,6 +597,38 @@ Test(executor, call)
     }
 }
 
+/* Every shared stack is kept by a caller: the tasks need none. */
+static void *sleeps_a_little(void *arg)
+{
+    vthread_sleep_ms(2);
+    return sums(arg);
+}
+
+static void *calls_with_a_local(void *arg)
+{
+    int numbers[2] = {20, 22};
+    void *value = NULL;
+
+    CHECK(vthread_executor_call(arg, sleeps_a_little, numbers, &value) == 0 && value == (void *)42);
+    return NULL;
+}
+
+Test(executor, callers_that_keep_every_stack)
+{
+    vthread_runtime_params_t two_stacks = {.stacks = 2, .sole_stacks = UINT_MAX};
+
+    cr_assert_eq(vthread_runtime_configure(&two_stacks), 0);
+    BOTH(ex)
+    {
+        vthread_t threads[8];
+
+        for (int i = 0; i < 8; i++)
+            threads[i] = help_start(calls_with_a_local, ex);
+        for (int i = 0; i < 8; i++)
+            help_join(threads[i]);
+    }
+}
+
 static void *calls_its_own(void *arg)
 {
     return (void *)(intptr_t)vthread_executor_call(arg, help_return, NULL, NULL);
