@@ -222,7 +222,7 @@ static void end(struct thread_work *work, void *value)
         executor_terminated(&ex->common);
 }
 
-const struct thread_work_hooks worker_hooks = {run, end};
+const struct thread_work_hooks worker_hooks = {.run = run, .end = end};
 
 struct vthread_future *worker_task(struct thread_work *work)
 {

@@ -59,7 +59,7 @@ static void end(struct thread_work *work, void *value)
     count_out(ex); /* on whichever carrier this is now */
 }
 
-const struct thread_work_hooks per_task_hooks = {run, end};
+const struct thread_work_hooks per_task_hooks = {.run = run, .end = end};
 
 /* ---- the executor ---- */
 

@@ -19,6 +19,8 @@ enum {
 
 _Thread_local struct nested_thread nested_thread __attribute__((tls_model("initial-exec"), visibility("hidden"), used));
 
+void (*nested_forget)(struct binding *bindings);
+
 static struct vthread_cont *object_of(struct stack *stack)
 {
     return (struct vthread_cont *)(void *)(stack->top - SANITIZER_TOP_BYTES - OBJECT_BYTES);
@@ -109,6 +111,7 @@ int vthread_cont_new(vthread_cont_t **ret_cont, const vthread_cont_scope_t *scop
     c->parent = NULL;
     c->scope = scope;
     c->pins = 0;
+    c->bindings = NULL;
     sanitizer_memory_usable((char *)c - SWITCH_FIRST_BYTES, SWITCH_FIRST_BYTES);
     sanitizer_side_init(cont_side(c->stack), c->stack->limit, c->stack->top);
     c->frame.cont_sp = switch_prepare((char *)c, &(struct switch_entry){fn, arg, nested_finish});
@@ -144,6 +147,8 @@ int vthread_cont_free(vthread_cont_t *c)
         if (c->inner != c)
             detach_inner(c);
     }
+    if (UNLIKELY(c->bindings != NULL))
+        nested_forget(c->bindings);
     atomic_store_relaxed(&c->state, NESTED_FREE);
     sanitizer_side_fini(cont_side(c->stack));
     sanitizer_clean(c->stack->limit, c->stack->top);

@@ -35,6 +35,8 @@ enum nested_state {
     NESTED_FREE,
 };
 
+struct binding;
+
 /* Lies at the top of its own stack. */
 struct vthread_cont {
     struct switch_frame frame;
@@ -44,6 +46,7 @@ struct vthread_cont {
     void **ret_value; /* of the present run */
     void *value;      /* what fn returned */
     const char *pin_reason;
+    struct binding *bindings; /* made in the body; a layer above knows what that is (vthread/scoped.c) */
     struct stack *stack;
     ATOMIC(uint8_t) state; /* enum nested_state; the runner's, looked at by others */
     uint16_t pins;
@@ -130,6 +133,9 @@ static inline void *nested_outer_sp(const struct vthread_cont *c)
 
 /* The thread has ended inside c and left its stack: the continuations can only be freed. */
 void nested_abandon(struct vthread_cont *c);
+
+/* Frees the bindings of a continuation that is freed; the layer above puts its function here. */
+extern HIDDEN void (*nested_forget)(struct binding *bindings);
 
 /* ---- within this layer ---- */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "vthread/local_internal.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 #include "vthread/work.h"
@@ -74,19 +75,33 @@ static int apply_attr(struct thread *t, const vthread_attr_t *attr)
     return 0;
 }
 
-/* A thread that came to nothing, and that nobody has seen. */
-static void discard(struct thread *t, struct record_cache *cache)
-{
-    atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
-    thread_extra_free(t);
-    record_free(cache, t);
-}
-
 /* What a creation works with. */
 struct maker {
     struct processor *p; /* NULL: a platform thread, in a call (runtime_begin_call) until made() */
     struct record_cache *cache;
+    struct locals *locals; /* that the thread is to inherit, until it has them */
 };
+
+/* A thread that came to nothing, and that nobody has seen. */
+static COLD void discard(struct thread *t, struct maker *m)
+{
+    if (m->locals == NULL)
+        m->locals = locals_take(t);
+    atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
+    thread_extra_free(t);
+    record_free(m->cache, t);
+}
+
+static COLD int bequeath(struct thread *t, struct maker *m)
+{
+    struct thread_extra *extra = thread_extra_get(t);
+
+    if (extra == NULL)
+        return ENOMEM;
+    extra->locals = m->locals;
+    m->locals = NULL;
+    return 0;
+}
 
 static COLD int enter(struct processor *p)
 {
@@ -97,6 +112,8 @@ ALWAYS_INLINE void made(struct maker *m)
 {
     if (UNLIKELY(m->p == NULL))
         platform_end_call();
+    if (UNLIKELY(m->locals != NULL))
+        locals_destroy(m->locals);
 }
 
 /* A record in state NEW. */
@@ -133,9 +150,13 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
 
         error = apply_attr(t, attr != NULL ? attr : &none);
         if (error != 0) {
-            discard(t, m->cache);
+            discard(t, m);
             return error;
         }
+    }
+    if (UNLIKELY(m->locals != NULL) && (error = bequeath(t, m)) != 0) {
+        discard(t, m);
+        return error;
     }
     *ret_t = t;
     return 0;
@@ -145,13 +166,17 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
 ALWAYS_INLINE int prepare(struct thread **ret_t, struct maker *m, const vthread_attr_t *attr, void *(*fn)(void *arg),
                           void *arg)
 {
-    int error;
+    int error = locals_inherit(attr, &m->locals);
 
+    if (UNLIKELY(error != 0))
+        return error;
     m->p = processor_self();
     if (UNLIKELY(m->p == NULL) || UNLIKELY(runtime_refuses_threads())) {
         error = enter(m->p);
-        if (error != 0)
+        if (error != 0) {
+            locals_destroy(m->locals);
             return error;
+        }
     }
     error = set_up(ret_t, m, attr, fn, arg);
     if (UNLIKELY(error != 0))
@@ -184,7 +209,7 @@ ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct maker *m
     if (UNLIKELY(t->flags & THREAD_PLATFORM)) {
         error = platform_create(t);
         if (error != 0) {
-            discard(t, m->cache);
+            discard(t, m);
             made(m);
             return error;
         }
@@ -226,7 +251,7 @@ int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void 
         return error;
     extra = thread_extra_get(t);
     if (extra == NULL || (extra->copy = memory_alloc(size > 0 ? size : 1)) == NULL) {
-        discard(t, m.cache);
+        discard(t, &m);
         made(&m);
         return ENOMEM;
     }

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "vthread/local_internal.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 #include "vthread/work.h"
@@ -104,6 +105,24 @@ void thread_ended(struct thread *t, struct record_cache *cache)
         free_record(t, cache);
 }
 
+void (*thread_abandon_scopes)(struct thread *self);
+
+void thread_wind_up(struct thread *self)
+{
+    struct thread_extra *extra = thread_extra(self);
+
+    if (LIKELY(extra == NULL))
+        return;
+    while (extra->scopes != NULL || extra->locals != NULL) { /* what is called may leave some again */
+        if (extra->scopes != NULL)
+            thread_abandon_scopes(self);
+        if (extra->locals != NULL)
+            locals_run_destructors(extra);
+    }
+    bindings_release(extra->bindings); /* of functions that were left by vthread_exit */
+    extra->bindings = NULL;
+}
+
 /* Runs on the thread's own stack, as its outermost code. */
 void thread_finish(void *value)
 {
@@ -117,6 +136,7 @@ void thread_finish(void *value)
         misuse("fork", "the child of a fork has returned from the thread that made it; it may only exec or exit");
         _exit(127);
     }
+    thread_wind_up(self);
     cold = thread_cold(self);
     extra = thread_extra(self);
     if (UNLIKELY(extra != NULL && extra->failed)) {
@@ -138,9 +158,9 @@ void thread_finish(void *value)
         work->hooks->end(work, work->error == 0 ? value : NULL);
         value = NULL;
     }
-    atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
     if (self->flags & THREAD_PLATFORM)
-        pthread_exit(NULL); /* the key's destructor does the rest */
+        platform_exit(value);
+    atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
     nested_exit(self);
     leave(processor_self(), LEAVE_END);
     panic("a thread that had ended was resumed");
@@ -179,6 +199,34 @@ void *vthread_fail(int error)
     extra->failed = true;
     extra->failure = error;
     return NULL;
+}
+
+struct failure thread_take_failure(struct thread *self)
+{
+    struct thread_work *work = thread_work(self);
+    struct thread_extra *extra = thread_extra(self);
+    struct failure failure = {false, 0};
+
+    if (work != NULL) {
+        failure = (struct failure){work->error != 0, work->error};
+        work->error = 0;
+    } else if (extra != NULL) {
+        failure = (struct failure){extra->failed, extra->failure};
+        extra->failed = false;
+    }
+    return failure;
+}
+
+void thread_put_failure(struct thread *self, struct failure failure)
+{
+    struct thread_work *work = thread_work(self);
+
+    if (work != NULL) {
+        work->error = failure.error;
+    } else {
+        thread_extra(self)->failed = true;
+        thread_extra(self)->failure = failure.error;
+    }
 }
 
 /* ---- join ---- */
@@ -343,13 +391,8 @@ static bool discard(struct thread *t)
     return frees;
 }
 
-void thread_discard_new(struct thread *t)
-{
-    if (word_leave_new(&t->word, word_generation(atomic_load_relaxed(&t->word)), WORD_TERMINATED, WORD_CONSUMED))
-        (void)discard(t);
-}
-
-static int detach(vthread_t thread)
+/* ret_locals: of one that was NEW; the caller is to destroy them. */
+static int detach(vthread_t thread, struct locals **ret_locals)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
@@ -358,6 +401,7 @@ static int detach(vthread_t thread)
     if (t == NULL)
         return EINVAL;
     if (word_leave_new(&t->word, generation, WORD_TERMINATED, WORD_CONSUMED)) {
+        *ret_locals = locals_take(t);
         if (discard(t))
             free_record(t, NULL);
         return 0;
@@ -376,13 +420,27 @@ static int detach(vthread_t thread)
 
 int vthread_detach(vthread_t thread)
 {
+    struct locals *locals = NULL;
     int error = runtime_begin_look_anywhere();
 
     if (error != 0)
         return error;
-    error = detach(thread);
+    error = detach(thread, &locals);
     runtime_end_look_anywhere();
+    locals_destroy(locals);
     return error;
+}
+
+void thread_discard_unstarted(void)
+{
+    uint32_t count = record_count();
+
+    for (uint32_t i = 1; i < count; i++) {
+        uint64_t w = atomic_load_acquire(&thread_table[i].word);
+
+        if (word_state(w) == WORD_NEW)
+            vthread_detach(thread_handle_of(&thread_table[i], w));
+    }
 }
 
 /* ---- counted references ---- */

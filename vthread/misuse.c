@@ -97,6 +97,10 @@ static void default_failure(const vthread_failure_t *f)
                  "thread %s ended with locks held, which nobody will get any more: every lock needs its unlock",
                  f->name);
         break;
+    case VTHREAD_FAILURE_SCOPE_ABANDONED:
+        snprintf(line, sizeof line,
+                 "thread %s ended with a scope open: every vthread_scope_open needs its vthread_scope_close", f->name);
+        break;
     }
     print_line(line);
 }

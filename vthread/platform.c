@@ -49,8 +49,11 @@ static void give_back_records(struct platform *pl)
     struct thread *t = pl->self;
 
     pl->self = NULL;
-    if (t != NULL)
+    if (t != NULL) {
+        if (pl->counted)
+            atomic_store_relaxed(&thread_cold(t)->value, pl->value);
         thread_ended(t, &pl->records);
+    }
     record_cache_flush(&pl->records);
 }
 
@@ -67,8 +70,8 @@ static void platform_leave(struct platform *pl)
     if (pl->self != NULL && pl->self->held > 0 && !pl->counted) /* a thread that we made has said so already */
         thread_failed(pl->self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     if (pl->counted) {
-        pl->counted = false;
         give_back_records(pl);
+        pl->counted = false;
         runtime_count_ended(); /* only now: nothing of ours is touched that a shutdown may free */
     } else if (runtime_begin_look() == 0) {
         give_back_records(pl);
@@ -81,8 +84,12 @@ static void platform_leave(struct platform *pl)
 
 static void at_thread_end(void *value)
 {
-    platform_current = value; /* for what is done here */
-    platform_leave(value);
+    struct platform *pl = value;
+
+    platform_current = pl; /* for what is done here */
+    if (pl->self != NULL && !runtime_forked())
+        thread_wind_up(pl->self);
+    platform_leave(pl);
     platform_current = NULL;
 }
 
@@ -183,6 +190,26 @@ struct thread *thread_self(int *ret_error)
     return error == 0 ? pl->self : NULL;
 }
 
+struct thread *thread_self_if_known(void)
+{
+    struct processor *p = processor_self();
+    struct platform *pl;
+
+    if (LIKELY(p != NULL))
+        return p->current;
+    pl = platform_current;
+    return pl != NULL ? pl->self : NULL;
+}
+
+struct thread_extra *thread_extra_own(struct thread *self)
+{
+    struct thread_extra *extra = thread_extra_get(self);
+
+    if (UNLIKELY(self->flags & THREAD_PLATFORM))
+        platform_current->kept = extra;
+    return extra;
+}
+
 /* The runtime has gone.  Threads keep their records; what no thread uses is freed. */
 void platform_end_life(void)
 {
@@ -271,7 +298,7 @@ bool platform_is_ours(void)
 {
     struct platform *pl = platform_current;
 
-    return pl != NULL && pl->self != NULL && thread_cold(pl->self)->fn != NULL;
+    return pl != NULL && pl->self != NULL && pl->counted;
 }
 
 /* ---- threads of kind PLATFORM ---- */
@@ -288,6 +315,19 @@ static void *platform_main(void *arg)
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
     entry.finish(entry.fn(entry.arg));
     return NULL;
+}
+
+/*
+ * Destructors of the OS thread's own are yet to come, and may call: of what it was to do nothing is left
+ * for them to find.
+ */
+void platform_exit(void *value)
+{
+    struct platform *pl = platform_current;
+
+    pl->value = value;
+    atomic_store_relaxed(&thread_cold(pl->self)->value, NULL);
+    pthread_exit(NULL); /* the key's destructor does the rest */
 }
 
 int platform_create(struct thread *t)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "vthread/local_internal.h"
 #include "vthread/thread.h"
 
 enum {
@@ -78,16 +79,6 @@ static void pass_generations(void)
     }
 }
 
-/* What the thread that has ended, or has never been started, leaves behind. */
-static void clear_away(struct thread *t)
-{
-    uint64_t w = atomic_load_relaxed(&t->word);
-
-    if (word_state(w) == WORD_NEW)
-        thread_discard_new(t);
-    thread_extra_free(t);
-}
-
 /* Free, and of a generation that no handle has.  A mere reader may be there. */
 static void make_free(struct thread *t)
 {
@@ -145,7 +136,7 @@ void record_end_life(void)
         if (is_in_use(&thread_table[i]))
             end = i + 1;
         else
-            clear_away(&thread_table[i]);
+            thread_extra_free(&thread_table[i]); /* of one that nobody has joined */
     }
     end = end > 1 ? (end - 2) / RECORD_BATCH * RECORD_BATCH + RECORD_BATCH + 1 : 1;
     atomic_store_release(&thread_count, end > 1 ? end : 0);
@@ -264,6 +255,8 @@ void thread_extra_free(struct thread *t)
     memory_free(extra->name);
     memory_free(extra->copy);
     memory_free(extra->held_locks);
+    memory_free(extra->locals); /* of one whose end was never reached */
+    bindings_release(extra->bindings);
     memory_free(extra);
     atomic_store_relaxed(&thread_cold(t)->extra, NULL);
 }

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/panic.h"
 #include "continuation/life.h"
+#include "vthread/local_internal.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -255,6 +256,7 @@ static int prepare_continuations(struct stack_params *ret_params)
 __attribute__((constructor)) static void plug_in(void)
 {
     continuation_prepare = prepare_continuations;
+    nested_forget = bindings_release;
 }
 
 static int start_locked(void)
@@ -519,6 +521,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
         if (pause.tv_nsec < 5 * 1000 * 1000)
             pause.tv_nsec += pause.tv_nsec / 4;
     }
+    thread_discard_unstarted();
     pthread_mutex_lock(&runtime.lock);
     close_locked();
     pool_stop();

@@ -118,6 +118,9 @@ struct thread_extra {
     size_t stack_bytes;
     void *copy;                    /* of the argument (vthread_create_copy) */
     void *os;                      /* struct platform of a created platform thread */
+    struct locals *locals;         /* values of keys; the thread's own, its maker's before it starts */
+    struct binding *bindings;      /* of scoped values; the thread's own */
+    struct vthread_scope *scopes;  /* open ones, innermost first; of a layer above */
     struct held_locks *held_locks; /* of sync, with checks >= 2; freed with the rest */
     int failure;                   /* code of vthread_fail */
     bool failed;
@@ -229,6 +232,8 @@ static inline struct thread_extra *thread_extra(const struct thread *t)
 
 /* The same, made at first need; NULL when out of memory.  For the thread itself, or with a reference to it. */
 struct thread_extra *thread_extra_get(struct thread *t);
+/* The same for the calling thread, which may set there what must be freed even if the runtime is not started again. */
+struct thread_extra *thread_extra_own(struct thread *self);
 
 /* ---- the calling thread ---- */
 
@@ -263,8 +268,9 @@ struct platform {
     struct parker parker;
     struct record_cache records; /* during a call only; see platform_begin_call */
     ATOMIC(uint32_t) calls;      /* under way, each inside the one before; the thread's own */
-    struct thread_extra *kept;   /* at the last shutdown; here leak checkers find it, who look into no reservation */
+    struct thread_extra *kept;   /* here leak checkers find it after a shutdown, who look into no reservation */
     bool counted;                /* made by platform_create: among those that a shutdown waits for */
+    void *value;                 /* what that one has returned, until the OS thread ends */
     struct platform *next_free;
     struct platform *next; /* of all; pooled, never freed while the runtime lives */
 };
@@ -276,6 +282,9 @@ static inline struct processor *processor_self(void)
 
 /* The calling thread's record.  Starts the runtime.  NULL: no memory, or *ret_error says why. */
 struct thread *thread_self(int *ret_error);
+
+/* The same, if it has one already: starts nothing.  NULL also on a carrier's own stack. */
+struct thread *thread_self_if_known(void);
 
 /* The calling virtual thread, or NULL. */
 static inline struct thread *thread_mounted(void)
@@ -422,11 +431,21 @@ static inline bool runtime_refuses_threads(void)
 
 extern const struct carrier_hooks thread_hooks;
 
+struct failure {
+    bool failed;
+    int error;
+};
+
 void thread_finish(void *value);
-void unpin_all(struct thread *self); /* at its end */
+struct failure thread_take_failure(struct thread *self); /* what vthread_fail has left, if it was called */
+void thread_put_failure(struct thread *self, struct failure failure);
+/* The calling thread ends, and has scopes open.  The layer above, which knows them, puts its function here. */
+extern HIDDEN void (*thread_abandon_scopes)(struct thread *self);
+void thread_wind_up(struct thread *self); /* the user's part of its end, on its own stack; may switch */
+void unpin_all(struct thread *self);      /* at its end */
 void thread_ended(struct thread *t, struct record_cache *cache);
-void thread_discard_new(struct thread *t); /* it shall never be started */
 void thread_extra_free(struct thread *t);
+void thread_discard_unstarted(void); /* at a shutdown: all that are NEW, and can be started no more */
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
 void misuse(const char *call, const char *format, ...) PRINTF_FORMAT(2, 3);
@@ -442,6 +461,7 @@ static inline bool stack_is_private(const void *p)
 int stack_refuse_private(const char *call, const char *what, const void *p);
 
 int platform_create(struct thread *t);
+NORETURN void platform_exit(void *value); /* one that platform_create has made has returned */
 void platform_end_life(void);
 void platform_forget_self(void);
 bool platform_is_ours(void); /* the calling thread is of kind PLATFORM */

@@ -22,6 +22,8 @@ struct thread_work_hooks {
      * has none any more (thread_goes_on: it jumps out of this, and has).
      */
     void (*end)(struct thread_work *work, void *value);
+    /* Where it keeps the bindings of scoped values, inherited ones to begin with.  NULL: as other threads do. */
+    struct binding **(*bindings)(struct thread_work *work);
 };
 
 struct thread_work {

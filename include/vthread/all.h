@@ -6,8 +6,10 @@
 #include <vthread/api.h>
 #include <vthread/continuation.h>
 #include <vthread/executor.h>
+#include <vthread/local.h>
 #include <vthread/queue.h>
 #include <vthread/runtime.h>
+#include <vthread/scope.h>
 #include <vthread/sync.h>
 #include <vthread/version.h>
 #include <vthread/vthread.h>

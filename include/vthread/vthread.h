@@ -72,10 +72,11 @@ typedef enum vthread_stack {
 } vthread_stack_t;
 
 typedef enum vthread_failure_kind {
-    VTHREAD_FAILURE_FAILED = 0,         /* ended with vthread_fail and nobody to tell */
-    VTHREAD_FAILURE_STACK_OVERFLOW = 1, /* the program ends after the handler */
-    VTHREAD_FAILURE_PINNED_AT_END = 2,  /* ended with pins or blocking sections open */
-    VTHREAD_FAILURE_LOCKS_HELD = 3,     /* ended as the owner of locks, which nobody will get any more (sync.h) */
+    VTHREAD_FAILURE_FAILED = 0,          /* ended with vthread_fail and nobody to tell */
+    VTHREAD_FAILURE_STACK_OVERFLOW = 1,  /* the program ends after the handler */
+    VTHREAD_FAILURE_PINNED_AT_END = 2,   /* ended with pins or blocking sections open */
+    VTHREAD_FAILURE_LOCKS_HELD = 3,      /* ended as the owner of locks, which nobody will get any more (sync.h) */
+    VTHREAD_FAILURE_SCOPE_ABANDONED = 4, /* ended with a scope open (scope.h), which is then closed; once for each */
 } vthread_failure_kind_t;
 
 typedef struct vthread_failure {
@@ -179,8 +180,8 @@ VTHREAD_API int vthread_unref(vthread_t thread);
 VTHREAD_API void *vthread_fail(int error);
 
 /*
- * End the calling virtual (or created platform) thread.  `cleanup` attributes
- * and C++ destructors do not run: prefer return.
+ * End the calling virtual (or created platform) thread.  Destructors of keys (local.h)
+ * run, `cleanup` attributes and C++ destructors do not: prefer return.
  */
 VTHREAD_API VTHREAD_NORETURN void vthread_exit(void *value);
 

@@ -25,9 +25,9 @@ PUBLIC = {
     "base": set(),
     "continuation": {"continuation.h"},
     "carrier": set(),
-    "vthread": {"vthread.h", "runtime.h", "version.h", "continuation.h"},
+    "vthread": {"vthread.h", "local.h", "runtime.h", "version.h", "continuation.h"},
     "sync": {"vthread.h", "queue.h", "sync.h"},
-    "concurrent": {"executor.h", "vthread.h"},
+    "concurrent": {"executor.h", "local.h", "scope.h", "sync.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.

@@ -59,6 +59,11 @@ void thread_extra_free(struct thread *t)
     (void)t;
 }
 
+void locals_destroy(struct locals *locals)
+{
+    (void)locals;
+}
+
 /* No shutdown here. */
 int runtime_begin_look(void)
 {
