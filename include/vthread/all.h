@@ -7,6 +7,7 @@
 #include <vthread/continuation.h>
 #include <vthread/executor.h>
 #include <vthread/local.h>
+#include <vthread/pool.h>
 #include <vthread/queue.h>
 #include <vthread/runtime.h>
 #include <vthread/scope.h>

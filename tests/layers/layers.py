@@ -27,7 +27,7 @@ PUBLIC = {
     "carrier": set(),
     "vthread": {"vthread.h", "local.h", "runtime.h", "version.h", "continuation.h"},
     "sync": {"vthread.h", "queue.h", "sync.h"},
-    "concurrent": {"executor.h", "local.h", "scope.h", "sync.h", "vthread.h"},
+    "concurrent": {"executor.h", "local.h", "pool.h", "scope.h", "sync.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.
