@@ -4,6 +4,7 @@
  * signals under that lock afterwards finds it there.
  */
 #include <errno.h>
+#include <time.h>
 
 #include <vthread/sync.h>
 
@@ -11,10 +12,12 @@
 
 struct cond {
     struct wait_queue queue;
-    uint32_t unused[2];
+    uint32_t clock; /* looked at by vthread_cond_timedwait only */
+    uint32_t unused;
 };
 
 _Static_assert(sizeof(struct cond) == sizeof(vthread_cond_t), "what users embed");
+_Static_assert(offsetof(struct cond, clock) == 2 * sizeof(uint32_t), "where <vthread/pthread.h> looks");
 
 static struct cond *cond_of(vthread_cond_t *cond)
 {
@@ -23,9 +26,11 @@ static struct cond *cond_of(vthread_cond_t *cond)
 
 int vthread_cond_init(vthread_cond_t *cond, const vthread_condattr_t *attr)
 {
-    if (cond == NULL || (attr != NULL && !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved))))
+    if (cond == NULL ||
+        (attr != NULL && (attr->clock > CLOCK_MONOTONIC || !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved)))))
         return EINVAL;
     *cond = (vthread_cond_t)VTHREAD_COND_INITIALIZER;
+    cond_of(cond)->clock = attr != NULL ? (uint32_t)attr->clock : CLOCK_REALTIME;
     return 0;
 }
 

@@ -189,8 +189,14 @@ static struct mutex *mutex_of(vthread_mutex_t *mutex)
 
 int vthread_mutex_init(vthread_mutex_t *mutex, const vthread_mutexattr_t *attr)
 {
-    if (mutex == NULL || (attr != NULL && !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved))))
+    if (mutex == NULL || (attr != NULL && (attr->type > VTHREAD_MUTEX_ERRORCHECK ||
+                                           !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved)))))
         return EINVAL;
+    if (attr != NULL && attr->type == VTHREAD_MUTEX_RECURSIVE) {
+        misuse("vthread_mutex_init", "a mutex cannot be recursive; use a vthread_lock_t, or define "
+                                     "VTHREAD_RECURSIVE_MUTEXES before <vthread/pthread.h> is included");
+        return EINVAL;
+    }
     *mutex = (vthread_mutex_t)VTHREAD_MUTEX_INITIALIZER;
     lock_order_forget(mutex);
     return 0;

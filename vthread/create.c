@@ -196,12 +196,12 @@ ALWAYS_INLINE void launch(struct processor *p, struct thread *t)
     }
 }
 
-ALWAYS_INLINE int begin(vthread_t *ret_thread, struct thread *t, struct maker *m)
+ALWAYS_INLINE int begin(vthread_t *ret_thread, const vthread_attr_t *attr, struct thread *t, struct maker *m)
 {
     uint64_t w = word_with_state(atomic_load_relaxed(&t->word), WORD_ACTIVE);
     int error;
 
-    if (ret_thread == NULL)
+    if (ret_thread == NULL || (UNLIKELY(attr != NULL) && attr->detached))
         w |= WORD_CONSUMED;
     atomic_store_relaxed(&t->word, w); /* published by the push */
     vthread_t handle = thread_handle_of(t, w);
@@ -233,7 +233,7 @@ int vthread_create(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn
     if (UNLIKELY(stack_is_private(arg)))
         return stack_refuse_private("vthread_create", "the argument", arg);
     error = prepare(&t, &m, attr, fn, arg);
-    return LIKELY(error == 0) ? begin(ret_thread, t, &m) : error;
+    return LIKELY(error == 0) ? begin(ret_thread, attr, t, &m) : error;
 }
 
 int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), const void *ptr,
@@ -258,7 +258,7 @@ int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void 
     if (size > 0)
         memcpy(extra->copy, ptr, size);
     atomic_store_relaxed(&t->slot, extra->copy);
-    return begin(ret_thread, t, &m);
+    return begin(ret_thread, attr, t, &m);
 }
 
 int thread_create_work(const vthread_attr_t *attr, struct thread_work *work)
@@ -271,7 +271,7 @@ int thread_create_work(const vthread_attr_t *attr, struct thread_work *work)
         return error;
     /* release: who reads the handle sees what the work was set up with */
     atomic_store_release(&work->thread, thread_handle(t));
-    return begin(NULL, t, &m);
+    return begin(NULL, attr, t, &m);
 }
 
 int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
@@ -280,7 +280,7 @@ int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(v
     struct thread *t;
     int error;
 
-    if (ret_thread == NULL)
+    if (ret_thread == NULL || (attr != NULL && attr->detached))
         return EINVAL;
     if (stack_is_private(arg))
         return stack_refuse_private("vthread_new", "the argument", arg);

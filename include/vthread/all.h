@@ -8,6 +8,7 @@
 #include <vthread/executor.h>
 #include <vthread/local.h>
 #include <vthread/pool.h>
+#include <vthread/pthread.h>
 #include <vthread/queue.h>
 #include <vthread/runtime.h>
 #include <vthread/scope.h>

@@ -84,9 +84,17 @@ typedef struct vthread_mutex {
         }                                                                                                              \
     }
 
-/* Words must be zero (EINVAL). */
+/* As in pthreads; but every mutex checks for errors, and none is recursive. */
+typedef enum vthread_mutex_type {
+    VTHREAD_MUTEX_NORMAL = 0,
+    VTHREAD_MUTEX_RECURSIVE = 1, /* EINVAL: use a vthread_lock_t, or see <vthread/pthread.h> */
+    VTHREAD_MUTEX_ERRORCHECK = 2,
+    VTHREAD_MUTEX_DEFAULT = VTHREAD_MUTEX_NORMAL,
+} vthread_mutex_type_t;
+
 typedef struct vthread_mutexattr {
-    uintptr_t reserved[4];
+    uintptr_t type;        /* vthread_mutex_type_t */
+    uintptr_t reserved[3]; /* zero */
 } vthread_mutexattr_t;
 
 /* attr may be NULL.  0 or EINVAL. */
@@ -161,9 +169,11 @@ typedef struct vthread_cond {
     }
 
 typedef struct vthread_condattr {
-    uintptr_t reserved[4];
+    uintptr_t clock;       /* of vthread_cond_timedwait (<vthread/pthread.h>): CLOCK_REALTIME or CLOCK_MONOTONIC */
+    uintptr_t reserved[3]; /* zero */
 } vthread_condattr_t;
 
+/* attr may be NULL.  0 or EINVAL. */
 VTHREAD_API int vthread_cond_init(vthread_cond_t *cond, const vthread_condattr_t *attr);
 VTHREAD_API int vthread_cond_destroy(vthread_cond_t *cond);
 

@@ -101,6 +101,7 @@ typedef struct vthread_attr {
     size_t stack_bytes;                    /* DEDICATED and PLATFORM: usable bytes; 0: the default */
     bool sticky_carrier;                   /* always resumed by the carrier that first ran it */
     bool no_inherit;                       /* inherits no inheritable locals */
+    bool detached;                         /* nobody will join it; not with vthread_new, which has vthread_detach */
     vthread_failure_handler_t *on_failure; /* NULL: as set with vthread_set_failure_handler */
     void *user;                            /* handed to on_failure */
     uintptr_t reserved[4];

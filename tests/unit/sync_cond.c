@@ -13,13 +13,18 @@ static struct order order;
 
 Test(cond, init)
 {
-    vthread_condattr_t attr = {{0}};
+    vthread_condattr_t attr = {0};
     vthread_monitorattr_t monitorattr = {{0}};
     vthread_cond_t c;
     vthread_monitor_t m;
 
     cr_assert_eq(vthread_cond_init(NULL, NULL), EINVAL);
     cr_assert_eq(vthread_cond_init(&c, &attr), 0);
+    attr.clock = CLOCK_MONOTONIC;
+    cr_assert_eq(vthread_cond_init(&c, &attr), 0);
+    attr.clock = CLOCK_BOOTTIME;
+    cr_assert_eq(vthread_cond_init(&c, &attr), EINVAL);
+    attr.clock = CLOCK_REALTIME;
     cr_assert_eq(vthread_cond_init(&c, NULL), 0);
     cr_assert_eq(vthread_cond_destroy(&c), 0);
     attr.reserved[1] = 1;

@@ -12,7 +12,7 @@ static vthread_lock_t lock = VTHREAD_LOCK_INITIALIZER;
 
 Test(locks, init)
 {
-    vthread_mutexattr_t attr = {{0}};
+    vthread_mutexattr_t attr = {0};
     vthread_lock_params_t params = {.fair = true};
     vthread_mutex_t m;
     vthread_lock_t l;
@@ -22,12 +22,21 @@ Test(locks, init)
     cr_assert_eq(vthread_mutex_init(&m, &attr), 0);
     cr_assert_eq(memcmp(&m, &(vthread_mutex_t)VTHREAD_MUTEX_INITIALIZER, sizeof m), 0);
     cr_assert_eq(vthread_lock_init(&l, &params), 0);
-    attr.reserved[3] = 1;
+    attr.reserved[2] = 1;
     params.reserved[0] = 1;
     cr_assert_eq(vthread_mutex_init(&m, &attr), EINVAL);
     cr_assert_eq(vthread_lock_init(&l, &params), EINVAL);
     cr_assert_eq(vthread_lock_init(&l, NULL), 0);
     cr_assert_eq(vthread_lock_destroy(&l), 0);
+    vthread_set_misuse_handler(help_keep_message, &messages);
+    attr = (vthread_mutexattr_t){.type = VTHREAD_MUTEX_ERRORCHECK};
+    cr_assert_eq(vthread_mutex_init(&m, &attr), 0);
+    attr.type = VTHREAD_MUTEX_RECURSIVE;
+    cr_assert_eq(vthread_mutex_init(&m, &attr), EINVAL);
+    cr_assert_not_null(strstr(messages.last, "vthread_lock_t"), "%s", messages.last);
+    attr.type = 3;
+    cr_assert_eq(vthread_mutex_init(&m, &attr), EINVAL);
+    cr_assert_eq(atomic_load(&messages.count), 1);
 }
 
 static void *mutex_alone(void *arg)

@@ -100,6 +100,29 @@ Test(life, detached_from_the_beginning)
     cr_assert(EVENTUALLY(atomic_load(&ran) == 1));
 }
 
+Test(life, detached_by_its_attributes)
+{
+    vthread_attr_t attr = {.detached = true};
+    atomic_bool stop = false;
+    vthread_t t = NULL;
+
+    cr_assert_eq(vthread_new(&t, &attr, count_run, NULL), EINVAL);
+    for (int kind = VTHREAD_KIND_VIRTUAL; kind <= VTHREAD_KIND_PLATFORM; kind++) {
+        attr.kind = kind;
+        atomic_store(&stop, false);
+        cr_assert_eq(vthread_create(&t, &attr, help_spin, &stop), 0);
+        cr_assert(vthread_is_alive(t), "its name is told");
+        cr_assert_eq(vthread_join(t, NULL), EINVAL);
+        cr_assert_eq(vthread_detach(t), EINVAL);
+        atomic_store(&stop, true);
+        cr_assert(EVENTUALLY(!vthread_is_alive(t)));
+        cr_assert_eq(vthread_join(t, NULL), ESRCH);
+    }
+    attr.kind = VTHREAD_KIND_VIRTUAL;
+    cr_assert_eq(vthread_create_copy(&t, &attr, count_run, &attr, sizeof attr), 0);
+    cr_assert(EVENTUALLY(atomic_load(&ran) == 1));
+}
+
 Test(life, a_new_thread_runs_when_started)
 {
     vthread_t t = NULL;
