@@ -31,11 +31,11 @@ class Port:
         ported.write_text(run("sed", "-E", "-f", self.root / "tools/from-pthreads.sed", source, check=True).stdout)
         return ported
 
-    def outcome(self, source, *options, **settings):
+    def outcome(self, source, *options, arguments=(), **settings):
         program = self.build(source, *options)
         if isinstance(program, str):
             sys.exit(f"{source} does not compile:\n{program}")
-        done = run(program, env={**os.environ, **settings})
+        done = run(program, *arguments, env={**os.environ, **settings})
         return done.returncode, done.stdout, done.stderr
 
 
@@ -44,13 +44,16 @@ def main(root, include, library, _, *compiler):
     with tempfile.TemporaryDirectory() as folder:
         port = Port(root, include, pathlib.Path(library), compiler, folder)
         programs = root / "tests/port/programs"
-        for name, options in ("classic", []), ("recursive", ["-DVTHREAD_RECURSIVE_MUTEXES"]):
-            original = port.outcome(programs / f"{name}.c")
+        for source, options, arguments in (
+                (programs / "classic.c", [], []),
+                (programs / "recursive.c", ["-DVTHREAD_RECURSIVE_MUTEXES"], []),
+                (root / "examples/ported/walk_pthread.c", [], [root / "docs"])):
+            original = port.outcome(source, arguments=arguments)
             assert original[0] == 0 and original[2] == "", original
             for settings in {}, {"VTHREAD_STRICT": "1"}, {"VTHREAD_PARALLELISM": "1"}:
-                ported = port.outcome(port.sed(programs / f"{name}.c"), *options, **settings)
-                assert ported == original, f"{name} {settings}: {ported}, before {original}"
-            print(f"{name}: {original[1].strip()}")
+                ported = port.outcome(port.sed(source), *options, arguments=arguments, **settings)
+                assert ported == original, f"{source.name} {settings}: {ported}, before {original}"
+            print(f"{source.name}: {original[1].strip()}")
 
         # Without the definition: not quietly, and not far.
         status, said, error = port.outcome(port.sed(programs / "recursive.c"))
