@@ -3,7 +3,7 @@
 
 #include "sync_help.h"
 
-TestSuite(queue, .timeout = 60);
+TestSuite(queue, .fini = help_fini, .timeout = 60);
 
 enum { MANY = 20000 };
 
