@@ -421,6 +421,8 @@ int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *par
 
     if (ret_pool == NULL || !are_params_valid(params))
         return EINVAL;
+    if (stack_is_private(params->user))
+        return stack_refuse_private("vthread_pool_new", "the user of its functions", params->user);
     while (buckets < params->max_objects)
         buckets *= 2;
     p = memory_alloc(sizeof *p + (params->max_objects + 1) * sizeof p->slots[0]);

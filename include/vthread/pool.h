@@ -76,12 +76,15 @@ typedef struct vthread_pool_params {
     bool (*validate)(void *user, void *obj);
     /* It is no longer needed, or not good.  NULL: nothing to do. */
     void (*destroy)(void *user, void *obj);
-    void *user; /* handed to them */
+    void *user; /* handed to them; not copied */
 
     uintptr_t reserved[4]; /* zero */
 } vthread_pool_params_t;
 
-/* The params are copied.  0, EINVAL (no create, or a number is wrong) or ENOMEM.  To be given to vthread_pool_free. */
+/*
+ * The params are copied.  0, EINVAL (no create, or a number is wrong), EFAULT (user points into the calling virtual
+ * thread's own stack, and others are to use it) or ENOMEM.  To be given to vthread_pool_free.
+ */
 VTHREAD_API int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *params);
 
 /*

@@ -149,6 +149,24 @@ Test(pool, refuses_what_makes_no_sense)
     end();
 }
 
+static void *makes_one_with_a_local(void *arg)
+{
+    int local = 0;
+    vthread_pool_params_t params = {.max_objects = 1, .create = create, .user = &local};
+    vthread_pool_t *p = arg;
+
+    CHECK(vthread_pool_new(&p, &params) == EFAULT);
+    CHECK(p == arg);
+    return NULL;
+}
+
+Test(pool, user_must_not_be_private)
+{
+    vthread_set_misuse_handler(help_keep_message, &messages);
+    help_run(makes_one_with_a_local, NULL);
+    cr_assert_eq(atomic_load(&messages.count), 1);
+}
+
 static int create_only(void *arg, void **ret_obj)
 {
     *ret_obj = arg;
