@@ -3,8 +3,9 @@
  * Pools: a semaphore of places, and under a mutex the objects that there are.
  *
  * A place is a permit.  Whoever has one may pop an idle object or, if there is none, create one.
- * The semaphore queues those who wait, in order, and decides whether a
- * deadline or an interrupt came before the place did: so neither loses a place.
+ * The semaphore queues those who wait, in order, gives them what is released (all want one, so none is left
+ * for newcomers while somebody waits), and decides whether a deadline or an interrupt came before the
+ * place did: so neither loses a place.
  *
  * Invariants, with the mutex held, until the pool is closed
  *   1. max_objects = places free + places held.  A place is held by a caller between having
@@ -301,13 +302,13 @@ static void start_reaper(vthread_pool_t *p)
 
 /* ---- acquire ---- */
 
-/* A place, in turn.  `waiting` also counts those who have been given one and not yet got here: nobody passes them. */
+/* A place, in turn: a release gives it to whoever waits, so one that is free to be taken at once has nobody waiting. */
 MAY_SWITCH
 static int take_place(vthread_pool_t *p, int64_t deadline_ns)
 {
     int error;
 
-    if (p->stats.waiting == 0 && vthread_sem_tryacquire(&p->places, 1) == 0)
+    if (vthread_sem_tryacquire(&p->places, 1) == 0)
         return 0;
     p->stats.waiting++;
     p->stats.waits++;
@@ -436,7 +437,7 @@ int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *par
     p->bucket_mask = buckets - 1;
     p->unused = 1;
     p->params = *params;
-    vthread_sem_init(&p->places, (int)params->max_objects, &(vthread_sem_params_t){.fair = true});
+    vthread_sem_init(&p->places, (int)params->max_objects, NULL);
     *ret_pool = p;
     return 0;
 }

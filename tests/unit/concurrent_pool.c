@@ -542,8 +542,12 @@ Test(pool, what_is_destroyed_keeps_its_place_until_it_is)
 
 Test(pool, closing_does_not_wait_for_old_age)
 {
+    vthread_runtime_stats_t s = {0};
+
     make(2, HOUR_MS);
     put(get());
+    cr_assert(EVENTUALLY(vthread_runtime_stats(&s) == 0 && s.queued == 0 && s.carriers_idle == s.carriers));
+    cr_assert_eq(s.threads_alive, 1, "the reaper, asleep");
     cr_assert_eq(stats().idle, 1);
     end();
 }
