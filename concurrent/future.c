@@ -12,10 +12,9 @@
 #include "concurrent/executor.h"
 #include "sync/sync_internal.h"
 
-/* Somebody interrupts the task just now, which takes a few instructions. */
+/* Somebody interrupts the task just now, which takes a few instructions, unless he has lost the CPU. */
 static COLD void await_interrupter(void)
 {
-    cpu_pause();
     sched_yield();
 }
 
@@ -142,7 +141,7 @@ int vthread_future_cancel(vthread_future_t *f, bool interrupt)
     return future_state(atomic_load_relaxed(&f->work.word)) == FUTURE_CANCELLED ? 0 : ESRCH;
 }
 
-static int outcome(struct vthread_future *f, uint32_t w, void **ret_value)
+static int result_of(struct vthread_future *f, uint32_t w, void **ret_value)
 {
     if (UNLIKELY(future_state(w) != FUTURE_SUCCEEDED))
         return future_state(w) == FUTURE_FAILED ? ECHILD : ECANCELED;
@@ -170,10 +169,10 @@ static NOINLINE int get_slow(struct vthread_future *f, void **ret_value, int64_t
         lock_release(&f->queue.lock);
         error = wait_queue_wait(&f->queue, self, f, 0, deadline_ns);
         if (error == 0) /* the lock is not held */
-            return outcome(f, atomic_load_acquire(&f->work.word), ret_value);
+            return result_of(f, atomic_load_acquire(&f->work.word), ret_value);
     }
     lock_release(&f->queue.lock);
-    return error != 0 ? error : outcome(f, atomic_load_acquire(&f->work.word), ret_value);
+    return error != 0 ? error : result_of(f, atomic_load_acquire(&f->work.word), ret_value);
 }
 
 int vthread_future_get_until(vthread_future_t *f, void **ret_value, int64_t deadline_ns)
@@ -184,7 +183,7 @@ int vthread_future_get_until(vthread_future_t *f, void **ret_value, int64_t dead
         return EINVAL;
     w = atomic_load_acquire(&f->work.word); /* pairs with the CAS of the end */
     if (LIKELY(future_is_done(w)))
-        return outcome(f, w, ret_value);
+        return result_of(f, w, ret_value);
     return get_slow(f, ret_value, deadline_ns);
 }
 

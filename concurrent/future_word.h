@@ -177,7 +177,8 @@ static inline bool future_word_wait(atomic_word *word)
 /* A holder takes the value of one that has SUCCEEDED: several may write the same word. */
 static inline void future_word_take(atomic_word *word, uint32_t w)
 {
-    atomic_store_relaxed(word, w | FUTURE_TAKEN); /* without TASK only free changes it, which comes after */
+    /* Without TASK only free changes it, which comes after.  release: others acquire from here what the task did. */
+    atomic_store_release(word, w | FUTURE_TAKEN);
 }
 
 /* The last holder lets go.  True: it is the caller's alone, to be freed.  *ret_before: the word before. */

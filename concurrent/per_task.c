@@ -94,7 +94,7 @@ static void shutdown(struct vthread_executor *common)
 
 static bool is_shutdown(struct vthread_executor *common)
 {
-    return atomic_load_acquire(&per_task_of(common)->count.closed);
+    return count_is_closed(&per_task_of(common)->count);
 }
 
 static int stop(struct vthread_executor *common)
