@@ -106,7 +106,7 @@ static int cancel_queued(struct fixed *ex)
     while (f != NULL) {
         struct vthread_future *next = f->next;
 
-        future_end(f, NULL, FUTURE_CANCELLED, NULL);
+        future_end(f, FUTURE_CANCELLED, NULL);
         f = next;
         n++;
     }
@@ -153,23 +153,23 @@ static struct vthread_future *next_task(struct fixed *ex, struct thread *self, b
     return f;
 }
 
-static void run_task(struct worker *worker, struct thread *self, struct vthread_future *f)
+static void run_task(struct worker *worker, struct vthread_future *f)
 {
     void *(*fn)(void *) = f->fn;
 
     worker->value = NULL;
     worker->work.error = 0;
     worker->task = f;
-    if (future_begin(f, self)) {
+    if (future_begin(f, atomic_load_relaxed(&worker->work.thread))) {
         if (_setjmp(worker->ended) == 0)
             worker->value = fn(f->arg);
     }
     worker->task = NULL;
     f->work.error = worker->work.error;
     if (f->work.error != 0)
-        future_end(f, self, FUTURE_FAILED, NULL);
+        future_end(f, FUTURE_FAILED, NULL);
     else
-        future_end(f, self, FUTURE_SUCCEEDED, worker->value);
+        future_end(f, FUTURE_SUCCEEDED, worker->value);
 }
 
 static void *run(void *work)
@@ -180,7 +180,7 @@ static void *run(void *work)
     bool had = false;
 
     while ((f = next_task(worker->executor, self, had)) != NULL) {
-        run_task(worker, self, f);
+        run_task(worker, f);
         had = true;
         vthread_interrupted(); /* was for the task */
         if (UNLIKELY(runtime_refuses_threads()))

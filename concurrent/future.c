@@ -26,15 +26,15 @@ static void call_discard(void (*discard)(void *value), void *value)
 
 /* ---- the task's side ---- */
 
-bool future_begin(struct vthread_future *f, struct thread *self)
+bool future_begin(struct vthread_future *f, vthread_t runner)
 {
     uint32_t before;
 
-    f->runner = thread_handle(self);
+    f->runner = runner;
     if (!future_word_begin(&f->work.word, &before))
         return false;
     if (UNLIKELY(before & FUTURE_POKED))
-        vthread_interrupt(f->runner);
+        vthread_interrupt(runner);
     return true;
 }
 
@@ -71,7 +71,7 @@ static uint32_t settle(struct vthread_future *f, uint32_t state)
     }
 }
 
-void future_end(struct vthread_future *f, struct thread *self, uint32_t state, void *value)
+void future_end(struct vthread_future *f, uint32_t state, void *value)
 {
     uint32_t w = atomic_load_relaxed(&f->work.word); /* for what never changes */
     void *member = UNLIKELY(w & FUTURE_MEMBER) ? f->arg : NULL;
@@ -86,7 +86,7 @@ void future_end(struct vthread_future *f, struct thread *self, uint32_t state, v
     if (!(w & FUTURE_HELD)) {
         future_recycle(f);
         if (future_state(w) == FUTURE_FAILED)
-            thread_failed(self, VTHREAD_FAILURE_FAILED, error);
+            thread_failed(thread_self(NULL), VTHREAD_FAILURE_FAILED, error);
         else
             call_discard(discard, value);
     } else if (future_state(w) == FUTURE_CANCELLED) {

@@ -40,17 +40,16 @@ _Static_assert(sizeof(struct vthread_future) == CACHE_LINE, "a line each");
 struct vthread_future *future_alloc(void);
 void future_recycle(struct vthread_future *f);
 
-/* The calling thread begins the task, whose fn is read before.  False: it was cancelled; future_end follows in any
- * case. */
-NODISCARD bool future_begin(struct vthread_future *f, struct thread *self);
+/* That thread begins the task, whose fn is read before.  False: it was cancelled; future_end follows in any case. */
+NODISCARD bool future_begin(struct vthread_future *f, vthread_t runner);
 
 /*
  * The task is over: FUTURE_SUCCEEDED with the value, FUTURE_FAILED with the code in work.error, or
- * FUTURE_CANCELLED.  The future is not to be touched after that.  self: who is named if it has failed and
- * nobody holds the future.  Calls the program's callbacks, which may wait.
+ * FUTURE_CANCELLED.  The future is not to be touched after that.  Calls the program's callbacks, which
+ * may wait.
  */
 MAY_SWITCH
-void future_end(struct vthread_future *f, struct thread *self, uint32_t state, void *value);
+void future_end(struct vthread_future *f, uint32_t state, void *value);
 
 /* Interrupt the task, now or when it begins. */
 void future_interrupt(struct vthread_future *f);

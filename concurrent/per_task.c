@@ -47,7 +47,7 @@ static void *run(void *work)
     struct vthread_future *f = container_of((struct thread_work *)work, struct vthread_future, work);
     void *(*fn)(void *) = f->fn;
 
-    return LIKELY(future_begin(f, thread_self(NULL))) ? fn(f->arg) : NULL;
+    return LIKELY(future_begin(f, atomic_load_relaxed(&f->work.thread))) ? fn(f->arg) : NULL;
 }
 
 static void end(struct thread_work *work, void *value)
@@ -55,7 +55,7 @@ static void end(struct thread_work *work, void *value)
     struct vthread_future *f = container_of(work, struct vthread_future, work);
     struct per_task *ex = per_task_of(atomic_load_relaxed(&f->executor));
 
-    future_end(f, thread_self(NULL), UNLIKELY(work->error != 0) ? FUTURE_FAILED : FUTURE_SUCCEEDED, value);
+    future_end(f, UNLIKELY(work->error != 0) ? FUTURE_FAILED : FUTURE_SUCCEEDED, value);
     count_out(ex); /* on whichever carrier this is now */
 }
 

@@ -94,15 +94,14 @@ void group_member_ended(void *member, bool succeeded)
 
 static void task(void)
 {
-    struct thread *self = thread_self(NULL);
     void *v = NULL;
 
-    if (future_begin(x.future, self)) {
+    if (future_begin(x.future, thread_handle(thread_self(NULL)))) {
         ran++;
         x.data[0] = 7;
         v = &value;
     }
-    future_end(x.future, self, FUTURE_SUCCEEDED, v);
+    future_end(x.future, FUTURE_SUCCEEDED, v);
     x.over = 1;
 }
 
