@@ -11,6 +11,15 @@
 #include "base/memory.h"
 #include "sync/sync_internal.h"
 
+int executor_enter(void)
+{
+    int error = processor_self() != NULL ? runtime_enter() : runtime_begin_call();
+
+    if (error == 0)
+        runtime_end_look_anywhere();
+    return error;
+}
+
 /* ---- parameters ---- */
 
 static size_t length_of(const char *text)

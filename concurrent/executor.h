@@ -31,6 +31,9 @@ struct vthread_executor {
     struct wait_queue ends;  /* who waits for the end */
 };
 
+/* Makes sure that the runtime runs: 0, or the error to return. */
+int executor_enter(void);
+
 /* Set up what is common.  kind: of the threads.  0, EINVAL or ENOMEM. */
 int executor_init(struct vthread_executor *ex, const vthread_executor_params_t *params, vthread_kind_t kind);
 void executor_fini(struct vthread_executor *ex);

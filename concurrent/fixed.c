@@ -21,8 +21,9 @@ struct worker {
     struct thread_work work;
     struct fixed *executor;
     struct vthread_future *task; /* the one it runs */
-    void *value;                 /* that this ended with, by vthread_exit */
-    jmp_buf ended;
+    void *value;
+    jmp_buf ended;               /* vthread_exit goes there ... */
+    struct vthread_cont *inside; /* ... from inside this continuation, or NULL */
 };
 
 struct fixed {
@@ -163,6 +164,8 @@ static void run_task(struct worker *worker, struct vthread_future *f)
     if (future_begin(f, atomic_load_relaxed(&worker->work.thread))) {
         if (_setjmp(worker->ended) == 0)
             worker->value = fn(f->arg);
+        else
+            thread_has_jumped(worker->inside);
     }
     worker->task = NULL;
     f->work.error = worker->work.error;
@@ -209,7 +212,7 @@ static void end(struct thread_work *work, void *value)
 
     if (worker->task != NULL) {
         worker->value = value;
-        thread_goes_on(thread_self(NULL), work);
+        worker->inside = thread_goes_on(thread_self(NULL), work);
         longjmp(worker->ended, 1);
     }
     lock_acquire(&ex->idle.lock);
@@ -289,7 +292,9 @@ static int start(struct fixed *ex, bool orphan)
     bool none;
     int error = 0;
 
+    lock_acquire(&ex->idle.lock);
     ex->alive = ex->count;
+    lock_release(&ex->idle.lock);
     for (; n < ex->count && error == 0; n++) {
         ex->workers[n] = (struct worker){.work.hooks = &worker_hooks, .executor = ex};
         error = thread_create_work(ex->common.attr, &ex->workers[n].work);
@@ -303,9 +308,12 @@ static int start(struct fixed *ex, bool orphan)
     close_locked(ex, &granted);
     lock_release(&ex->idle.lock);
     wait_queue_wake(granted);
-    if (none && orphan)
+    if (!none)
+        return error;
+    cancel_queued(ex); /* somebody may have found the shared one open */
+    if (orphan)
         free_it(&ex->common);
-    else if (none)
+    else
         executor_terminated(&ex->common);
     return error;
 }
@@ -394,6 +402,8 @@ vthread_executor_t *vthread_executor_cpu(void)
 
     if (LIKELY(started))
         return &ex->common;
+    if (executor_enter() != 0) /* not under the lock: handlers of the program may be called */
+        return NULL;
     pthread_mutex_lock(&cpu.lock);
     started = start_cpu_locked();
     pthread_mutex_unlock(&cpu.lock);

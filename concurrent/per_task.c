@@ -138,27 +138,22 @@ static const struct executor_kind per_task_kind = {
 };
 
 /* Carriers with a shard to themselves: a few more than run at a time, for spares. */
-static int choose_shards(uint32_t *ret_shards)
+static uint32_t choose_shards(void)
 {
-    int error = processor_self() != NULL ? runtime_enter() : runtime_begin_call();
+    uint32_t shards = 2 * atomic_load_relaxed(&pool.parallelism) + 1;
 
-    if (error != 0)
-        return error;
-    *ret_shards = 2 * atomic_load_relaxed(&pool.parallelism) + 1;
-    runtime_end_look_anywhere();
-    if (*ret_shards > SHARDS_MAX)
-        *ret_shards = SHARDS_MAX;
-    return 0;
+    return shards < SHARDS_MAX ? shards : SHARDS_MAX;
 }
 
 int vthread_executor_new_per_task(vthread_executor_t **ret_executor, const vthread_executor_params_t *params)
 {
     struct per_task *ex;
     uint32_t shards;
-    int error = ret_executor != NULL ? choose_shards(&shards) : EINVAL;
+    int error = ret_executor != NULL ? executor_enter() : EINVAL;
 
     if (error != 0)
         return error;
+    shards = choose_shards();
     ex = memory_alloc_lines(sizeof *ex + shards * sizeof ex->shards[0]);
     if (ex == NULL)
         return ENOMEM;

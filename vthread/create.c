@@ -265,7 +265,7 @@ int thread_create_work(const vthread_attr_t *attr, struct thread_work *work)
 {
     struct maker m;
     struct thread *t;
-    int error = prepare(&t, &m, attr, (void *(*)(void *))((uintptr_t)work | WORK_MARK), NULL);
+    int error = prepare(&t, &m, attr, work_marked(work), NULL);
 
     if (UNLIKELY(error != 0))
         return error;

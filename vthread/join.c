@@ -166,6 +166,29 @@ void thread_finish(void *value)
     panic("a thread that had ended was resumed");
 }
 
+struct vthread_cont *thread_goes_on(struct thread *self, struct thread_work *work)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+
+    thread_cold(self)->fn = work_marked(work);
+    if (UNLIKELY(c != NULL))
+        nested_leave();
+    return c;
+}
+
+void thread_has_jumped(struct vthread_cont *c)
+{
+    struct vthread_cont *outermost = c;
+
+    if (LIKELY(c == NULL))
+        return;
+    while (outermost->parent != NULL)
+        outermost = outermost->parent;
+    sanitizer_last_out(&outermost->frame, c->stack);
+    sanitizer_clean(outermost->frame.runner_sp, __builtin_frame_address(0)); /* frames that were jumped over */
+    nested_abandon(c);
+}
+
 void vthread_exit(void *value)
 {
     struct thread *self = thread_self(NULL);

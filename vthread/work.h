@@ -35,6 +35,11 @@ struct thread_work {
 
 #define WORK_MARK ((uintptr_t)1 << 63) /* in no address of a program's */
 
+static inline void *(*work_marked(struct thread_work *work))(void *)
+{
+    return (void *(*)(void *))((uintptr_t)work | WORK_MARK);
+}
+
 /* The thread's, until its end; NULL: it runs a function. */
 static inline struct thread_work *thread_work(const struct thread *t)
 {
@@ -43,10 +48,12 @@ static inline struct thread_work *thread_work(const struct thread *t)
     return UNLIKELY(fn & WORK_MARK) ? (struct thread_work *)(fn & ~WORK_MARK) : NULL;
 }
 
-static inline void thread_goes_on(struct thread *self, struct thread_work *work)
-{
-    thread_cold(self)->fn = (void *(*)(void *))((uintptr_t)work | WORK_MARK);
-}
+/*
+ * A platform thread may jump out of `end`, to where it began the work.  Before that it says that it goes
+ * on; afterwards, on its own stack, that it has jumped, with what that returned.
+ */
+NODISCARD struct vthread_cont *thread_goes_on(struct thread *self, struct thread_work *work);
+void thread_has_jumped(struct vthread_cont *from);
 
 /* What a thread begins with. */
 static inline struct switch_entry thread_entry(const struct thread *t)

@@ -53,9 +53,11 @@ typedef struct vthread_executor_params {
      * below, they are numbered from 0.  fixed: kind is PLATFORM whatever it says here.
      */
     vthread_attr_t attr;
-    unsigned threads;             /* fixed: how many, at most 65,536; 0: one for each CPU this process may use */
-    void (*discard)(void *value); /* gets each value but NULL that nobody took; may block; NULL: they are forgotten */
-    const char *name;             /* the threads are called NAME-0, NAME-1, ... where attr does not name them */
+    unsigned threads; /* fixed: how many, at most 65,536; 0: one for each CPU this process may use */
+    /* Gets each value but NULL that nobody took; NULL: they are forgotten.  May block, but not wait for the executor.
+     */
+    void (*discard)(void *value);
+    const char *name; /* the threads are called NAME-0, NAME-1, ... where attr does not name them */
     uintptr_t reserved[4];
 } vthread_executor_params_t;
 

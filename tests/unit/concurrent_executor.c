@@ -5,6 +5,7 @@
  */
 #include "vthread_help.h"
 
+#include <vthread/continuation.h>
 #include <vthread/executor.h>
 
 TestSuite(executor, .fini = help_fini, .timeout = 100);
@@ -179,6 +180,43 @@ Test(executor, many_in_order_of_submission)
         vthread_future_free(futures[i]);
     }
     cr_assert_eq(vthread_executor_free(ex), 0);
+}
+
+/* A task that ends inside a continuation ends that, too. */
+static vthread_cont_scope_t scope = VTHREAD_CONT_SCOPE_INITIALIZER("tests");
+static vthread_cont_t *outer;
+static vthread_cont_t *inner;
+
+static void *runs_inner(void *arg)
+{
+    vthread_cont_new(&inner, &scope, exits, arg);
+    vthread_cont_run(inner, NULL);
+    return NULL;
+}
+
+static void *ends_in_a_continuation(void *arg)
+{
+    vthread_cont_new(&outer, &scope, runs_inner, arg);
+    vthread_cont_run(outer, NULL);
+    return NULL;
+}
+
+Test(executor, ends_inside_continuations)
+{
+    BOTH(ex)
+    {
+        for (uintptr_t i = 1; i <= 5; i++) {
+            vthread_future_t *f = submit(ex, ends_in_a_continuation, (void *)i);
+            void *value = NULL;
+
+            cr_assert_eq(vthread_future_get(f, &value), 0);
+            cr_assert_eq(value, (void *)i);
+            vthread_future_free(f);
+            cr_assert(EVENTUALLY(vthread_cont_is_done(outer) && vthread_cont_is_done(inner)));
+            cr_assert_eq(vthread_cont_free(inner), 0);
+            cr_assert_eq(vthread_cont_free(outer), 0);
+        }
+    }
 }
 
 static void *gets_five(void *arg)
