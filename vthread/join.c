@@ -123,6 +123,12 @@ void thread_wind_up(struct thread *self)
     extra->bindings = NULL;
 }
 
+/* What was fn, and is to be the value: for_each_alive looks at the place. */
+static void set_place(struct thread *self, void *p)
+{
+    atomic_store_relaxed(&thread_cold(self)->value, p);
+}
+
 /* Runs on the thread's own stack, as its outermost code. */
 void thread_finish(void *value)
 {
@@ -154,38 +160,48 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     work = thread_work(self);
     if (UNLIKELY(work != NULL)) {
-        cold->fn = work->hooks->run;
+        set_place(self, (void *)(uintptr_t)work->hooks->run); /* it has none any more */
         work->hooks->end(work, work->error == 0 ? value : NULL);
         value = NULL;
     }
     if (self->flags & THREAD_PLATFORM)
         platform_exit(value);
-    atomic_store_relaxed(&cold->value, value); /* for_each_alive looks at the place */
+    set_place(self, value);
     nested_exit(self);
     leave(processor_self(), LEAVE_END);
     panic("a thread that had ended was resumed");
+}
+
+/* The sanitizers are told of a jump from c's stack to the thread's own. */
+static void announce_jump(struct vthread_cont *c)
+{
+    struct vthread_cont *outermost = c;
+
+    while (outermost->parent != NULL)
+        outermost = outermost->parent;
+    sanitizer_last_out(&outermost->frame, c->stack);
+    sanitizer_clean(outermost->frame.runner_sp, __builtin_frame_address(0)); /* frames that are jumped over */
 }
 
 struct vthread_cont *thread_goes_on(struct thread *self, struct thread_work *work)
 {
     struct vthread_cont *c = nested_around(__builtin_frame_address(0));
 
-    thread_cold(self)->fn = work_marked(work);
-    if (UNLIKELY(c != NULL))
-        nested_leave();
+    set_place(self, (void *)(uintptr_t)work_marked(work));
+    if (LIKELY(c == NULL))
+        return NULL;
+    nested_leave();
+    if (BUILT_WITH_TSAN) /* whose longjmp wants to be on the stack that it jumps to; AddressSanitizer's, on the other */
+        announce_jump(c);
     return c;
 }
 
 void thread_has_jumped(struct vthread_cont *c)
 {
-    struct vthread_cont *outermost = c;
-
     if (LIKELY(c == NULL))
         return;
-    while (outermost->parent != NULL)
-        outermost = outermost->parent;
-    sanitizer_last_out(&outermost->frame, c->stack);
-    sanitizer_clean(outermost->frame.runner_sp, __builtin_frame_address(0)); /* frames that were jumped over */
+    if (!BUILT_WITH_TSAN)
+        announce_jump(c);
     nested_abandon(c);
 }
 
