@@ -130,7 +130,7 @@ int stack_refuse_private(const char *call, const char *what, const void *p)
 {
     misuse(call,
            "%s (%p) points into this virtual thread's own stack, whose frames move while it waits; pass a copy "
-           "(vthread_create_copy), allocate it, or give the thread a dedicated stack "
+           "(the _copy form of the call), allocate it, or give the thread a dedicated stack "
            "(.stack = VTHREAD_STACK_DEDICATED)",
            what, p);
     return EFAULT;
