@@ -235,12 +235,13 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
 /* The same, but let nobody be woken for it: this carrier runs it, or whoever the monitor wakes in a tick or two. */
 static inline void carrier_push_quietly(struct carrier *c, struct task *task)
 {
-    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING) || UNLIKELY(!ring_push(&c->ring, task))) {
-        carrier_push(c, task);
-        return;
-    }
+    if (UNLIKELY(!ring_push(&c->ring, task)))
+        pool_inject(task);
     c->pushes++;
     atomic_store_relaxed(&c->wake_skipped, true);
+    barrier_light(); /* the task before the look; carrier_hogged has the other half */
+    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING) && idle_wants_work(&pool.idle))
+        carrier_push_wake(c);
 }
 
 /* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */

@@ -54,7 +54,7 @@ static bool is_held(struct guard *guard, struct thread *self)
 static void release(struct guard *guard, struct thread *self)
 {
     if (guard->mutex != NULL) {
-        lock_order_lets_go(self, guard->mutex);
+        lock_is_let_go(self, guard->mutex);
         mutex_release(guard->mutex, self);
     } else {
         lock_release_wholly(guard->lock, self, &guard->holds);

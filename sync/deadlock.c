@@ -10,7 +10,8 @@
  *
  * A cycle is looked at twice.  If both looks are the same, every one of its threads was parked, in
  * the same wait, from its first look to its second, so at one instant between the two all were; and
- * an owner who is parked lets nothing go.
+ * an owner who is parked lets nothing go.  Nor does one who has ended: it had, in both looks, as the same
+ * thread, so that the second look at its lock came after its end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,16 +26,17 @@
 /* From a thread that waits to the owner of what it waits for. */
 struct edge {
     uint64_t word;
+    uint64_t owner_word; /* looked at after the lock */
     const void *object;
     uint32_t thread;
     uint32_t owner;
-    bool owner_has_ended;
 };
 
 struct finding {
     vthread_deadlock_t *ret;
     size_t n;
     size_t found;
+    uint32_t count; /* of records; later ones are in no cycle that was there before */
     uint32_t cycles;
     bool unreadable; /* the kernel does not let us */
 };
@@ -74,21 +76,24 @@ static bool look(struct finding *f, uint32_t index, struct edge *ret_edge)
     if (atomic_load_relaxed(&t->word) != w)
         return false;
     owner = kind == WAIT_FOR_MUTEX ? value & MUTEX_OWNER : rwlock_writer(value);
-    if (owner == 0 || owner == index || owner >= record_count()) /* its own: handed over, and about to be woken */
+    if (owner == 0 || owner == index || owner >= f->count) /* its own: handed over, and about to be woken */
         return false;
-    *ret_edge =
-        (struct edge){.word = w,
-                      .object = object,
-                      .thread = index,
-                      .owner = owner,
-                      .owner_has_ended = word_state(atomic_load_acquire(&thread_table[owner].word)) == WORD_TERMINATED};
+    *ret_edge = (struct edge){.word = w,
+                              .owner_word = atomic_load_acquire(&thread_table[owner].word),
+                              .object = object,
+                              .thread = index,
+                              .owner = owner};
     return true;
+}
+
+static bool owner_has_ended(const struct edge *edge)
+{
+    return word_state(edge->owner_word) == WORD_TERMINATED;
 }
 
 static bool is_same(const struct edge *a, const struct edge *b)
 {
-    return a->word == b->word && a->object == b->object && a->owner == b->owner &&
-           a->owner_has_ended == b->owner_has_ended;
+    return a->word == b->word && a->object == b->object && a->owner == b->owner && a->owner_word == b->owner_word;
 }
 
 static void report(struct finding *f, const struct edge *edges, size_t length)
@@ -98,7 +103,9 @@ static void report(struct finding *f, const struct edge *edges, size_t length)
             f->ret[f->found] = (vthread_deadlock_t){
                 .thread = thread_handle_of(&thread_table[edges[i].thread], edges[i].word),
                 .object = edges[i].object,
-                .owner = edges[i].owner_has_ended ? NULL : thread_handle(&thread_table[edges[i].owner]),
+                .owner = owner_has_ended(&edges[i])
+                             ? NULL
+                             : thread_handle_of(&thread_table[edges[i].owner], edges[i].owner_word),
                 .cycle = f->cycles,
             };
     f->cycles++;
@@ -116,7 +123,7 @@ static size_t follow(struct finding *f, uint32_t start, struct edge *edges, size
         if (length == room || !look(f, at, &edge))
             return 0;
         edges[length++] = edge;
-        at = edge.owner_has_ended ? start : edge.owner; /* the last edge of all */
+        at = owner_has_ended(&edge) ? start : edge.owner; /* the last edge of all */
     } while (at != start);
     return length;
 }
@@ -153,7 +160,7 @@ static int walk(struct finding *f, uint32_t start, struct seen *seen)
 
     while (seen[index].walk == 0 && look(f, index, &edge)) {
         seen[index] = (struct seen){start, steps++};
-        if (edge.owner_has_ended)
+        if (owner_has_ended(&edge))
             return check(f, index, 1);
         index = edge.owner;
     }
@@ -162,11 +169,13 @@ static int walk(struct finding *f, uint32_t start, struct seen *seen)
 
 static int find(struct finding *f)
 {
-    uint32_t count = record_count();
-    struct seen *seen = memory_alloc((count + 1) * sizeof *seen);
-    int error = seen != NULL ? 0 : ENOMEM;
+    struct seen *seen;
+    int error;
 
-    for (uint32_t i = 1; error == 0 && i < count && !f->unreadable; i++)
+    f->count = record_count();
+    seen = memory_alloc((f->count + 1) * sizeof *seen);
+    error = seen != NULL ? 0 : ENOMEM;
+    for (uint32_t i = 1; error == 0 && i < f->count && !f->unreadable; i++)
         error = walk(f, i, seen);
     memory_free(seen);
     return error == 0 && f->unreadable ? ENOTSUP : error;
@@ -191,15 +200,22 @@ static void print(int fd, const vthread_deadlock_t *d)
 {
     char waiter[64] = "?";
     char owner[64] = "?";
+    char line[256];
+    int saved = errno;
+    int n;
+    ssize_t ignored;
 
     (void)vthread_name(d->thread, waiter, sizeof waiter);
     (void)vthread_name(d->owner, owner, sizeof owner);
     if (d->owner != NULL)
-        dprintf(fd, "deadlock %u: thread %s waits for the lock %p, which thread %s owns\n", d->cycle + 1, waiter,
-                d->object, owner);
+        n = snprintf(line, sizeof line, "deadlock %u: thread %s waits for the lock %p, which thread %s owns\n",
+                     d->cycle + 1, waiter, d->object, owner);
     else
-        dprintf(fd, "deadlock %u: thread %s waits for the lock %p, whose owner has ended\n", d->cycle + 1, waiter,
-                d->object);
+        n = snprintf(line, sizeof line, "deadlock %u: thread %s waits for the lock %p, whose owner has ended\n",
+                     d->cycle + 1, waiter, d->object);
+    ignored = write(fd, line, (size_t)n);
+    (void)ignored;
+    errno = saved;
 }
 
 int vthread_print_deadlocks(int fd)

@@ -77,6 +77,7 @@ int vthread_lock_lock(vthread_lock_t *lock)
     struct thread *self = thread_mounted();
 
     if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
+        lock_is_held(self, r);
         r->holds = 1;
         return 0;
     }
@@ -95,7 +96,7 @@ int vthread_lock_trylock(vthread_lock_t *lock)
         return hold_again(r);
     if (!mutex_try_slow(&r->mutex, self))
         return EBUSY;
-    lock_order_has(self, r);
+    lock_is_held(self, r);
     r->holds = 1;
     return 0;
 }
@@ -118,7 +119,7 @@ int vthread_lock_unlock(vthread_lock_t *lock)
     if (UNLIKELY(self == NULL))
         return mutex_refuse_release(&r->mutex, "vthread_lock_unlock");
     if (--r->holds == 0) {
-        lock_order_lets_go(self, r);
+        lock_is_let_go(self, r);
         mutex_release(&r->mutex, self);
     }
     return 0;
@@ -149,7 +150,7 @@ void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *re
 
     *ret_holds = r->holds;
     r->holds = 0;
-    lock_order_lets_go(self, r);
+    lock_is_let_go(self, r);
     mutex_release(&r->mutex, self);
 }
 

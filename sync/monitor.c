@@ -26,6 +26,7 @@ int vthread_monitor_init(vthread_monitor_t *monitor, const vthread_monitorattr_t
     if (monitor == NULL || (attr != NULL && !words_are_zero(attr->reserved, LENGTH_OF(attr->reserved))))
         return EINVAL;
     *monitor = (vthread_monitor_t)VTHREAD_MONITOR_INITIALIZER;
+    lock_order_forget(monitor);
     return 0;
 }
 

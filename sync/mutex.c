@@ -2,6 +2,7 @@
 #include "sync/mutex.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "base/clock.h"
 #include "base/panic.h"
@@ -19,10 +20,8 @@ bool mutex_try_slow(struct mutex *m, struct thread *self)
     uint32_t w = atomic_load_relaxed(&m->word); /* the CAS orders */
 
     while (!(w & MUTEX_OWNER))
-        if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self))) {
-            thread_holds(self);
+        if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self)))
             return true;
-        }
     return false;
 }
 
@@ -32,22 +31,26 @@ bool mutex_try_slow(struct mutex *m, struct thread *self)
  * With the queue's lock, as the owner who has seen QUEUED: hand it over, or free it and wake
  * somebody to try.  False: nobody waits, and it is still to be freed.
  */
-static bool pass_on_locked(struct mutex *m, struct granted *granted)
+static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_quietly)
 {
     uint32_t w = atomic_load_relaxed(&m->word); /* ours (2), until we store it */
     uint32_t next = w & MUTEX_FAIR;
     uint32_t oldest = wait_queue_first(&m->queue);
+    bool hands_over = w & (MUTEX_HAND_OVER | MUTEX_FAIR);
 
-    if (oldest == 0 && !m->woken) {
+    if (oldest == 0 && m->woken == 0) {
         atomic_store_relaxed(&m->word, w & ~(MUTEX_QUEUED | MUTEX_HAND_OVER)); /* the lock's release orders */
         return false;
     }
-    if (oldest != 0 && (w & (MUTEX_HAND_OVER | MUTEX_FAIR))) {
-        wait_queue_grant(&m->queue, GIVEN_THE_LOCK, granted);
-        next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
-    } else if (!m->woken) {
-        wait_queue_grant(&m->queue, GIVEN_A_TRY, granted);
-        m->woken = true;
+    *ret_quietly = m->barged && !hands_over;
+    if (oldest != 0) {
+        wait_queue_grant(&m->queue, hands_over ? GIVEN_THE_LOCK : GIVEN_A_TRY, granted);
+        if (hands_over) {
+            next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
+            m->barged = false;
+        } else {
+            m->woken++;
+        }
     }
     atomic_store_release(&m->word, next); /* pairs with the acquire of the next owner's CAS */
     return true;
@@ -73,12 +76,11 @@ static void wake_quietly(struct granted granted)
 static bool pass_on(struct mutex *m)
 {
     struct granted granted = {0, 0};
+    bool quietly = false;
     bool passed;
-    bool quietly;
 
     lock_acquire(&m->queue.lock);
-    quietly = m->barged;
-    passed = pass_on_locked(m, &granted);
+    passed = pass_on_locked(m, &granted, &quietly);
     lock_release(&m->queue.lock);
     if (quietly)
         wake_quietly(granted);
@@ -136,7 +138,7 @@ static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, b
         taken = !(w & MUTEX_OWNER);
     while (!atomic_cas_acq_rel(&m->word, &w, w | (taken ? thread_index(self) | others : announced)));
     if (woken) {
-        m->woken = false;
+        m->woken--;
         m->barged = !taken;
     }
     if (!taken && woken)
@@ -147,7 +149,9 @@ static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, b
     return taken;
 }
 
-int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns)
+/* hand_over_ns: for how long one who is woken may lose.  kind: of the wait. */
+static inline int contend(struct mutex *m, struct thread *self, int64_t hand_over_ns, enum wait_kind kind,
+                          uint64_t flags, int64_t deadline_ns)
 {
     bool fair = atomic_load_relaxed(&m->word) & MUTEX_FAIR;
     int64_t since_ns = 0;
@@ -162,19 +166,35 @@ int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int
         now_ns = clock_monotonic_ns();
         if (since_ns == 0)
             since_ns = now_ns;
-        if (take_or_queue_up(m, self, woken, woken && now_ns - since_ns > HAND_OVER_NS))
-            break;
-        error = wait_queue_wait_blocked(&m->queue, self, m, WAIT_FOR_MUTEX, flags, deadline_ns);
+        if (take_or_queue_up(m, self, woken, woken && now_ns - since_ns > hand_over_ns))
+            return 0;
+        error = wait_queue_wait_blocked(&m->queue, self, m, kind, flags, deadline_ns);
         if (error != 0) {
             lock_release(&m->queue.lock); /* QUEUED stays: the next release sees to it */
             return error;
         }
         if (wait_queue_given(self) == GIVEN_THE_LOCK)
-            break;
+            return 0;
         woken = true;
     }
-    thread_holds(self);
-    return 0;
+}
+
+int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns)
+{
+    return contend(m, self, HAND_OVER_NS, WAIT_FOR_MUTEX, flags, deadline_ns);
+}
+
+void mutex_acquire_ours_slow(struct mutex *m, struct thread *self)
+{
+    if (thread_can_leave(self)) {
+        contend(m, self, INT64_MAX, WAIT_FOR_ANYTHING, WORD_DEAF, INT64_MAX); /* nothing ends it but success */
+        return;
+    }
+    for (int i = 1; !mutex_try_slow(m, self); i++) {
+        cpu_pause();
+        if (i % SPINS == 0)
+            sched_yield();
+    }
 }
 
 /* ---- vthread_mutex_t ---- */
@@ -207,7 +227,7 @@ bool mutex_is_used(struct mutex *m)
     bool used;
 
     lock_acquire(&m->queue.lock);
-    used = (atomic_load_relaxed(&m->word) & MUTEX_OWNER) != 0 || !wait_queue_is_empty(&m->queue) || m->woken;
+    used = (atomic_load_relaxed(&m->word) & MUTEX_OWNER) != 0 || !wait_queue_is_empty(&m->queue) || m->woken > 0;
     lock_release(&m->queue.lock);
     return used;
 }
@@ -229,7 +249,7 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
         return EINTR;
     lock_order_wants(self, m, call);
     if (self != NULL && mutex_try_slow(m, self)) {
-        lock_order_has(self, m);
+        lock_is_held(self, m);
         return 0;
     }
     if (self != NULL && mutex_is_owner(m, self)) {
@@ -244,7 +264,7 @@ int mutex_acquire(struct mutex *m, const char *call, uint64_t flags, int64_t dea
     if (error == 0)
         error = mutex_acquire_slow(m, self, flags, deadline_ns);
     if (error == 0)
-        lock_order_has(self, m);
+        lock_is_held(self, m);
     return lock_result(error, flags, deadline_ns);
 }
 
@@ -252,8 +272,10 @@ int vthread_mutex_lock(vthread_mutex_t *mutex)
 {
     struct thread *self = thread_mounted();
 
-    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(mutex_of(mutex), self)))
+    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(mutex_of(mutex), self))) {
+        lock_is_held(self, mutex);
         return 0;
+    }
     return mutex_acquire(mutex_of(mutex), "vthread_mutex_lock", WORD_DEAF, VTHREAD_FOREVER);
 }
 
@@ -266,7 +288,7 @@ int vthread_mutex_trylock(vthread_mutex_t *mutex)
         return error;
     if (!mutex_try_slow(mutex_of(mutex), self))
         return EBUSY;
-    lock_order_has(self, mutex);
+    lock_is_held(self, mutex);
     return 0;
 }
 
@@ -293,7 +315,7 @@ static NOINLINE int unlock_slow(struct mutex *m)
 
     if (self == NULL || !mutex_is_owner(m, self))
         return mutex_refuse_release(m, "vthread_mutex_unlock");
-    lock_order_lets_go(self, m);
+    lock_is_let_go(self, m);
     mutex_release(m, self);
     return 0;
 }
@@ -308,7 +330,7 @@ int vthread_mutex_unlock(vthread_mutex_t *mutex)
         uint32_t mine = thread_index(self);
 
         if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0))) {
-            thread_lets_go(self);
+            lock_is_let_go(self, mutex);
             return 0;
         }
     }

@@ -9,27 +9,28 @@
  *            HAND_OVER  and to pass it to the oldest waiter, who has lost for too long
  *            FAIR       every release is; for good
  *     under the queue's lock
- *            woken      a former waiter is about to try: wake nobody else
+ *            woken      so many former waiters are about to try
  *            barged     the last one woken lost against a newcomer
  *
  * Uncontended it is a CAS each way, between 0 and the owner's index.
  *
  * Released, it is anybody's: the one woken competes with those who come along
  * (they are on a CPU already), and goes back to the head of the queue if it
- * loses.  One at a time is woken, and meanwhile the word says nothing of a queue: the same
- * CAS each way for those who barge.  When the oldest has lost so for HAND_OVER_NS, or
+ * loses.  Once one is woken the word says nothing of the queue any more: the same CAS each way
+ * for those who barge.  When the oldest has lost so for HAND_OVER_NS, or
  * the lock is fair, the owner hands it over instead: nobody starves (after Go's
  * sync.Mutex).
  *
  * Where newcomers win anyway, to wake another carrier for the next try would only have two
- * CPUs pull at the word.  So who is woken after one who lost is left to the carrier
+ * CPUs pull at the word.  So who is woken to try after one who lost is left to the carrier
  * that releases, until the monitor finds it waiting there (carrier_push_quietly).
  *
  * Invariants
- * 1. Somebody queued and no owner: one is woken.  Somebody queued, an owner, and nobody woken: the word
- *    has QUEUED.  So a release that sees QUEUED wakes, unless one is woken; who is woken sets
- *    QUEUED if it leaves others, or itself, in the queue; and who queues up sets it by a CAS
- *    that sees an owner, whose release is yet to come.
+ * 1. Somebody queued and no owner: somebody is woken.  Somebody queued, an owner, and nobody woken: the
+ *    word has QUEUED.  So a release that sees QUEUED wakes; who is woken sets QUEUED if it leaves
+ *    others, or itself, in the queue; and who queues up sets it by a CAS that sees an owner, whose release is
+ *    yet to come.  So each who queues up is good for a wake: those woken before may be unable to run
+ *    until he has had his turn (their stack is in use, by him even, in a blocking section).
  * 2. QUEUED, HAND_OVER: set with the queue's lock; cleared with it, by the owner.  So an
  *    owner who holds that lock, and has QUEUED, is alone with the word.
  * 3. A release with nobody queued ends with the CAS that frees the word.  So a mutex may
@@ -56,14 +57,22 @@
 
 struct mutex {
     ATOMIC(uint32_t) word;
-    uint16_t woken;  /* under the queue's lock; bool */
-    uint16_t barged; /* the same */
+    uint32_t woken : 31; /* under the queue's lock */
+    uint32_t barged : 1; /* the same */
     struct wait_queue queue;
 };
 
 /* flags: WORD_DEAF or 0.  0, ETIMEDOUT or EINTR.  The caller is not the owner. */
 MAY_SWITCH
 int mutex_acquire_slow(struct mutex *m, struct thread *self, uint64_t flags, int64_t deadline_ns);
+
+/*
+ * The same for locks of ours, which are held for a few dozen instructions and never over a wait, so that
+ * the owner is always running.  They are not handed over (to a thread that may have to wait for its
+ * stack), and who must wait in place does not queue up, but looks again and again.
+ */
+MAY_SWITCH
+void mutex_acquire_ours_slow(struct mutex *m, struct thread *self);
 NOINLINE void mutex_release_slow(struct mutex *m);
 /* If there is no owner just now, whatever else the word says. */
 bool mutex_try_slow(struct mutex *m, struct thread *self);
@@ -77,10 +86,7 @@ static inline bool mutex_try(struct mutex *m, struct thread *self)
 {
     uint32_t free = 0;
 
-    if (!atomic_cas_acq_rel(&m->word, &free, thread_index(self))) /* pairs with that of the owner before */
-        return false;
-    thread_holds(self);
-    return true;
+    return atomic_cas_acq_rel(&m->word, &free, thread_index(self)); /* pairs with that of the owner before */
 }
 
 /* The owner's. */
@@ -88,7 +94,6 @@ static inline void mutex_release(struct mutex *m, struct thread *self)
 {
     uint32_t mine = thread_index(self);
 
-    thread_lets_go(self);
     if (UNLIKELY(!atomic_cas_acq_rel(&m->word, &mine, 0)))
         mutex_release_slow(m);
 }

@@ -88,7 +88,7 @@ struct vthread_queue {
 static void queue_lock(vthread_queue_t *q, struct thread *self)
 {
     if (UNLIKELY(!mutex_try(&q->mutex, self)))
-        mutex_acquire_slow(&q->mutex, self, WORD_DEAF, VTHREAD_FOREVER); /* nothing ends such a wait but success */
+        mutex_acquire_ours_slow(&q->mutex, self);
 }
 
 static void queue_unlock(vthread_queue_t *q, struct thread *self)
@@ -348,11 +348,14 @@ static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct th
 {
     int result;
 
-    atomic_store_relaxed(&self->slot, q);
-    do
-        result = outcome(q, op, elem, node, thread_wait_until(self, WORD_INTERNAL, deadline_ns));
-    while (result == EAGAIN);
-    atomic_store_relaxed(&self->slot, NULL);
+    do {
+        int reason;
+
+        atomic_store_relaxed(&self->slot, q);
+        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
+        atomic_store_relaxed(&self->slot, NULL);
+        result = outcome(q, op, elem, node, reason);
+    } while (result == EAGAIN);
     if (result == EINTR)
         word_clear(&self->word, WORD_INTERRUPTED);
     return result;
@@ -503,10 +506,29 @@ static void sort_locks(struct selecting *s)
             s->locks[s->lock_count++] = s->locks[i];
 }
 
+/*
+ * All of them, but never wait for one while holding another: its owner could be waiting for our stack, in
+ * a blocking section.
+ */
 static void lock_all(struct selecting *s)
 {
-    for (uint32_t i = 0; i < s->lock_count; i++)
-        queue_lock(s->locks[i], s->self);
+    uint32_t first = 0; /* the one to wait for */
+    uint32_t i = 0;
+
+    while (i < s->lock_count) {
+        queue_lock(s->locks[first], s->self);
+        for (i = 0; i < s->lock_count; i++)
+            if (i != first && !mutex_try_slow(&s->locks[i]->mutex, s->self))
+                break;
+        if (i == s->lock_count)
+            return;
+        for (uint32_t k = 0; k < i; k++)
+            if (k != first)
+                queue_unlock(s->locks[k], s->self);
+        queue_unlock(s->locks[first], s->self);
+        first = i;
+        i = 0;
+    }
 }
 
 static void unlock_all(struct selecting *s)

@@ -82,8 +82,7 @@ uint32_t rwlock_writer(uint32_t word)
 static inline void has_got_it(struct rwlock *l, struct thread *self, enum wish wish)
 {
     if (wish == WRITE)
-        thread_holds(self);
-    lock_order_has(self, l);
+        lock_is_held(self, l);
 }
 
 /* If there is room, and nobody waits whom `unless` (QUEUED or 0) shall not be passed. */
@@ -285,10 +284,8 @@ int vthread_rwlock_unlock(vthread_rwlock_t *rwlock)
 
         if (self == NULL || !is_writer(l, self))
             return refuse(l, w);
-        thread_lets_go(self);
+        lock_is_let_go(self, l);
     }
-    if (LOCK_ORDER)
-        lock_order_lets_go(thread_self(NULL), l);
     for (;;) {
         bool last = (w & WRITER) || (w & COUNT) == 1;
 

@@ -22,6 +22,19 @@ static inline bool words_are_zero(const uintptr_t *words, size_t n)
     return true;
 }
 
+/* The thread has got a lock of the program's, or is about to let it go. */
+static inline void lock_is_held(struct thread *self, const void *lock)
+{
+    thread_holds(self);
+    lock_order_has(self, lock);
+}
+
+static inline void lock_is_let_go(struct thread *self, const void *lock)
+{
+    thread_lets_go(self);
+    lock_order_lets_go(self, lock);
+}
+
 /* The end, with the reason, where the result of a lock call that cannot wait would not be looked at. */
 static inline int lock_result(int error, uint64_t flags, int64_t deadline_ns)
 {

@@ -156,7 +156,7 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }
-    if (UNLIKELY(self->held > 0))
+    if (thread_left_locks(self) && !(self->flags & THREAD_PLATFORM)) /* those say so when the OS thread ends */
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     work = thread_work(self);
     if (UNLIKELY(work != NULL)) {

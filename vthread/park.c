@@ -114,6 +114,11 @@ static bool on_own_stack(struct processor *p)
     return stack_contains(p->stack, __builtin_frame_address(0));
 }
 
+bool thread_can_leave(const struct thread *self)
+{
+    return !(self->flags & (THREAD_PLATFORM | THREAD_PINNED)) && on_own_stack(processor_self());
+}
+
 static bool leave_nested(struct thread *self, struct vthread_cont *c)
 {
     struct thread_extra *extra = thread_extra_get(self);

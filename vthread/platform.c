@@ -67,7 +67,7 @@ static void give_back(struct platform *pl)
 
 static void platform_leave(struct platform *pl)
 {
-    if (pl->self != NULL && pl->self->held > 0 && !pl->counted) /* a thread that we made has said so already */
+    if (pl->self != NULL && thread_left_locks(pl->self) && !runtime_forked())
         thread_failed(pl->self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     if (pl->counted) {
         give_back_records(pl);
@@ -153,6 +153,7 @@ static struct thread *foreign_self(struct platform *pl)
     *thread_cold(t) = (struct thread_cold){0};
     t->flags = THREAD_PLATFORM;
     t->reason = 0;
+    t->held = 0;
     t->deadline_ns = INT64_MAX;
     atomic_store_relaxed(&t->slot, NULL);
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);

@@ -86,7 +86,6 @@ static void make_free(struct thread *t)
 
     atomic_store_relaxed(&t->word, (w & WORD_SEQUENCE_MASK) | WORD_TERMINATED |
                                        (uint64_t)depot.first_generation << WORD_GENERATION_SHIFT);
-    t->held = 0;
 }
 
 static void discard_pages(void *column, size_t from, size_t to)

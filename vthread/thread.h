@@ -126,6 +126,28 @@ struct thread_extra {
     bool failed;
 };
 
+/* ---- locks that the thread owns: for the message at its end ---- */
+
+enum { HELD_MANY = 63 }; /* from here on nobody counts, for the rest of its life, and nothing is said */
+
+static inline void thread_holds(struct thread *self)
+{
+    if (LIKELY(self->held < HELD_MANY))
+        self->held++;
+}
+
+static inline void thread_lets_go(struct thread *self)
+{
+    if (LIKELY(self->held > 0) && LIKELY(self->held < HELD_MANY))
+        self->held--;
+}
+
+/* Does it end as the owner of locks? */
+static inline bool thread_left_locks(const struct thread *t)
+{
+    return UNLIKELY(t->held > 0) && t->held < HELD_MANY;
+}
+
 /* ---- records and handles ---- */
 
 extern HIDDEN struct thread *thread_table;
@@ -214,8 +236,8 @@ static inline void record_free(struct record_cache *cache, struct thread *t)
     /* From here on every handle to it is stale. */
     atomic_store_release(&t->word, (w & (WORD_SEQUENCE_MASK | WORD_STATE_MASK)) |
                                        ((uint64_t)(word_generation(w) + 1) << WORD_GENERATION_SHIFT));
-    if (UNLIKELY(t->held > 0))
-        return; /* its locks name it as their owner: no other thread may be taken for it */
+    if (thread_left_locks(t))
+        return; /* they name it as their owner: in this life of the runtime no other thread shall be taken for it */
     t->link.thread = cache->head;
     cache->head = t;
     if (UNLIKELY(++cache->count >= RECORD_CACHE_MAX))
@@ -296,22 +318,6 @@ static inline struct thread *thread_mounted(void)
 
 struct record_cache *record_cache_self(void);
 
-/* ---- locks that the thread owns: for the message at its end ---- */
-
-enum { HELD_MANY = 63 }; /* from here on nobody counts */
-
-static inline void thread_holds(struct thread *self)
-{
-    if (LIKELY(self->held < HELD_MANY))
-        self->held++;
-}
-
-static inline void thread_lets_go(struct thread *self)
-{
-    if (LIKELY(self->held < HELD_MANY))
-        self->held--;
-}
-
 /* ---- waiting: what everything that blocks is made of ---- */
 
 /* The number that wakers of the wait being prepared must carry. */
@@ -345,6 +351,9 @@ static inline int thread_wait_until(struct thread *self, uint64_t flags, int64_t
     thread_wait_cancel(self);
     return ETIMEDOUT;
 }
+
+/* Would a wait leave the stack to others?  Not where it is pinned, on a platform thread, or inside a continuation. */
+bool thread_can_leave(const struct thread *self);
 
 /* Having won the thread: make it run.  list: append it there (if it is queued at all) rather than push it. */
 void thread_make_runnable(struct thread *t, int reason, struct task_list *list);

@@ -35,8 +35,10 @@
  * element points to is shared: it must not be a local of a virtual thread whose stack is
  * SHARED.  Whoever waits is served in the order of coming; elements leave in the order they came.
  *
- * Every call may be made from virtual and platform threads.  put, take and select may
- * switch.  What ends their wait, besides what they wait for:
+ * Every call may be made from virtual and platform threads.  put, take, select and close may
+ * switch: they may wait for one another for a moment, whatever the deadline.
+ *
+ * What ends a wait, besides what it waits for:
  *     EINTR      the thread was interrupted, before the call or in it; clears the flag
  *     ETIMEDOUT  the deadline passed; VTHREAD_NOW only tries
  *     ECANCELED  the queue is closed
@@ -94,8 +96,8 @@ VTHREAD_API int vthread_queue_take_ptr_until(vthread_queue_t *queue, void **ret_
 
 /*
  * From now on put fails with ECANCELED, and so does take once the queue is empty; all who wait in
- * vain are woken.  Closed again: nothing.  0; or, if this is a platform thread's first call of the library,
- * what vthread_create may return.
+ * vain are woken.  Closed again: nothing.  0, EDEADLK, ENOTSUP (the child of a fork); or, if this is a
+ * platform thread's first call of the library, what vthread_create may return.
  */
 VTHREAD_API int vthread_queue_close(vthread_queue_t *queue);
 

@@ -331,8 +331,9 @@ VTHREAD_API bool vthread_is_pinned(const char **ret_reason);
 /*
  * Between begin and end the thread may block its OS thread (a foreign library, a
  * slow disk): a spare carrier serves the others.  Pinned inside.  The stack
- * stays in use, so threads that share it wait too; ask for a DEDICATED stack
- * where that matters.  Nests, up to 31 (EAGAIN), and with pins.
+ * stays in use, so threads that share it wait too: inside, wait for no other virtual
+ * thread, such as the owner of a mutex, for it may be one of those.  Ask for a DEDICATED
+ * stack where that matters.  Nests, up to 31 (EAGAIN), and with pins.
  */
 VTHREAD_API int vthread_blocking_begin(const char *what);
 VTHREAD_API int vthread_blocking_end(void);

@@ -2,6 +2,8 @@
 /* Deadlocks found and told, and locks that their owners leave behind. */
 #include "sync_help.h"
 
+#include <vthread/queue.h>
+
 TestSuite(deadlock, .fini = help_fini, .timeout = 60);
 
 enum { RING = 5 };
@@ -234,7 +236,7 @@ Test(deadlock, order_against_an_earlier_one)
 Test(deadlock, order_with_other_locks)
 {
     vthread_set_misuse_handler(help_keep_message, &messages);
-    cr_assert_eq(vthread_rwlock_rdlock(&rwlock), 0);
+    cr_assert_eq(vthread_rwlock_wrlock(&rwlock), 0);
     cr_assert_eq(vthread_lock_lock(&lock), 0);
     cr_assert_eq(vthread_monitor_enter(&monitor), 0);
     cr_assert_eq(vthread_lock_lock(&lock), 0, "has it already");
@@ -262,6 +264,13 @@ Test(deadlock, order_of_destroyed_locks)
     take_both(&mutexes[1], &mutexes[0]);
     cr_assert_eq(vthread_mutex_init(&mutexes[0], NULL), 0);
     take_both(&mutexes[0], &mutexes[1]);
+    cr_assert_eq(vthread_monitor_enter(&monitor), 0);
+    cr_assert_eq(vthread_mutex_lock(&mutexes[2]), 0);
+    cr_assert_eq(vthread_monitor_exit(&monitor), 0);
+    cr_assert_eq(vthread_monitor_init(&monitor, NULL), 0);
+    cr_assert_eq(vthread_monitor_enter(&monitor), 0);
+    cr_assert_eq(vthread_mutex_unlock(&mutexes[2]), 0);
+    cr_assert_eq(vthread_monitor_exit(&monitor), 0);
     cr_assert_eq(atomic_load(&messages.count), 0);
 }
 #endif
@@ -350,15 +359,56 @@ Test(deadlock, foreign_owner_ends)
     cr_assert_eq(vthread_mutex_trylock(&mutexes[0]), EBUSY);
 }
 
-/* More than are counted are not taken amiss. */
-Test(deadlock, many_locks)
+/* More than are counted are not taken amiss, nor those of a select. */
+static void *hold_many(void *arg)
 {
     static vthread_mutex_t many[100];
+    vthread_queue_t *queues[100];
+    vthread_queue_case_t cases[100];
+    char elem;
 
+    for (int i = 0; i < 100; i++)
+        CHECK(vthread_mutex_lock(&many[i]) == 0);
+    for (int i = 0; i < 100; i++)
+        CHECK(vthread_mutex_unlock(&many[i]) == 0);
+    for (int i = 0; i < 100; i++) {
+        CHECK(vthread_queue_new(&queues[i], 1, 1) == 0);
+        cases[i] = (vthread_queue_case_t){.queue = queues[i], .elem = &elem};
+    }
+    CHECK(vthread_queue_select_until(cases, 100, VTHREAD_NOW) == -ETIMEDOUT);
+    for (int i = 0; i < 100; i++)
+        CHECK(vthread_queue_free(queues[i]) == 0);
+    return arg;
+}
+
+Test(deadlock, many_locks)
+{
     vthread_set_failure_handler(keep_failure, NULL);
-    for (int i = 0; i < 100; i++)
-        cr_assert_eq(vthread_mutex_lock(&many[i]), 0);
-    for (int i = 0; i < 100; i++)
-        cr_assert_eq(vthread_mutex_unlock(&many[i]), 0);
+    for (int i = 0; i < KINDS; i++)
+        help_run_with(&kinds[i], hold_many, NULL);
     cr_assert_eq(atomic_load(&failures), 0);
+}
+
+static void *exit_with_it(void *arg)
+{
+    vthread_mutex_lock(arg);
+    pthread_exit(NULL);
+}
+
+/* Records of threads that have left locks behind are used again in the next life, by threads that have none. */
+Test(deadlock, owners_of_a_former_life)
+{
+    vthread_set_failure_handler(keep_failure, NULL);
+    for (int i = 0; i < 3; i++) {
+        vthread_mutex_t left[100] = {VTHREAD_MUTEX_INITIALIZER};
+
+        for (int k = 0; k < 100; k++)
+            help_run(keep_it, &left[k]);
+        help_join(help_start_with(&kinds[1], exit_with_it, &mutexes[i]));
+        cr_assert_eq(atomic_load(&failures), 101);
+        help_shutdown();
+        for (int k = 0; k < 300; k++)
+            help_run(help_return, NULL);
+        cr_assert_eq(atomic_exchange(&failures, 0), 101);
+    }
 }
