@@ -152,7 +152,7 @@ int wait_queue_wait_blocked(struct wait_queue *q, struct thread *self, void *obj
     struct thread_waiter *node = &thread_waiters[thread_index(self)];
     int result;
 
-    atomic_store_relaxed(&node->kind, kind); /* to be looked at while the thread is parked, whose CAS orders */
+    atomic_store_relaxed(&node->kind, (uint8_t)kind); /* to be looked at while the thread is parked, whose CAS orders */
     result = wait_queue_wait(q, self, object, flags, deadline_ns);
     atomic_store_relaxed(&node->kind, WAIT_FOR_ANYTHING);
     return result;
