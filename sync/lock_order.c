@@ -12,10 +12,12 @@
 #include "base/memory.h"
 #include "base/panic.h"
 
-enum { HELD_MAX = 48 }; /* of one thread; more are not watched */
+enum { HELD_MAX = 16 }; /* of one thread; more are not watched */
 
-/* In thread_extra; the thread's own. */
-struct held_locks {
+/* What a thread holds; its own.  Kept for whoever has the record next, and found from here by leak checkers. */
+struct holder {
+    uint32_t index; /* first, for the comparison */
+    uint32_t generation;
     uint32_t count;
     const void *locks[HELD_MAX];
 };
@@ -36,6 +38,7 @@ struct node {
 static struct {
     pthread_mutex_t lock; /* walks may be long */
     void *nodes;          /* of tsearch(3), by address */
+    void *holders;        /* the same, by the thread's index */
     uint64_t visits;
 } graph = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -114,52 +117,84 @@ static bool add_locked(const void *held, const void *lock)
     return !edge->reported;
 }
 
-static struct held_locks *held_by(struct thread *self)
-{
-    struct thread_extra *extra = thread_extra(self);
+/* ---- what threads hold ---- */
 
-    return extra != NULL ? extra->held_locks : NULL;
+static int by_index(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static struct holder *holder_get_locked(uint32_t index)
+{
+    struct holder **found = tfind(&index, &graph.holders, by_index);
+    struct holder *made;
+
+    if (found != NULL)
+        return *found;
+    made = memory_alloc(sizeof *made);
+    if (made == NULL)
+        return NULL;
+    made->index = index;
+    if (tsearch(made, &graph.holders, by_index) != NULL)
+        return made;
+    memory_free(made);
+    return NULL;
+}
+
+/* NULL: no memory. */
+static struct holder *holder_of(struct thread *self)
+{
+    uint32_t generation = word_generation(atomic_load_relaxed(&self->word)); /* our own */
+    struct holder *holder;
+
+    pthread_mutex_lock(&graph.lock);
+    holder = holder_get_locked(thread_index(self));
+    pthread_mutex_unlock(&graph.lock);
+    if (holder != NULL && holder->generation != generation) {
+        holder->generation = generation;
+        holder->count = 0;
+    }
+    return holder;
 }
 
 void lock_order_wants_slow(struct thread *self, const void *lock, const char *call)
 {
-    struct held_locks *held = held_by(self);
+    struct holder *holder = holder_of(self);
 
-    for (uint32_t i = 0; held != NULL && i < held->count; i++) {
+    for (uint32_t i = 0; holder != NULL && i < holder->count; i++) {
         bool right;
 
-        if (held->locks[i] == lock)
+        if (holder->locks[i] == lock)
             continue;
         pthread_mutex_lock(&graph.lock);
-        right = add_locked(held->locks[i], lock);
+        right = add_locked(holder->locks[i], lock);
         pthread_mutex_unlock(&graph.lock);
         if (!right)
-            misuse(
-                call,
-                "wants the lock %p while it holds %p; before, they were taken in the other order, and two threads that "
-                "do so can wait for each other for ever: take them in one order everywhere",
-                lock, held->locks[i]);
+            misuse(call,
+                   "wants the lock %p while it holds %p; before, they were taken in the other order, and two threads "
+                   "that do so can wait for each other for ever: take them in one order everywhere",
+                   lock, holder->locks[i]);
     }
 }
 
 void lock_order_has_slow(struct thread *self, const void *lock)
 {
-    struct thread_extra *extra = thread_extra_get(self);
+    struct holder *holder = holder_of(self);
 
-    if (extra == NULL ||
-        (extra->held_locks == NULL && (extra->held_locks = memory_alloc(sizeof *extra->held_locks)) == NULL))
-        return;
-    if (extra->held_locks->count < HELD_MAX)
-        extra->held_locks->locks[extra->held_locks->count++] = lock;
+    if (holder != NULL && holder->count < HELD_MAX)
+        holder->locks[holder->count++] = lock;
 }
 
 void lock_order_lets_go_slow(struct thread *self, const void *lock)
 {
-    struct held_locks *held = held_by(self);
+    struct holder *holder = holder_of(self);
 
-    for (uint32_t i = held != NULL ? held->count : 0; i > 0; i--)
-        if (held->locks[i - 1] == lock) {
-            held->locks[i - 1] = held->locks[--held->count];
+    for (uint32_t i = holder != NULL ? holder->count : 0; i > 0; i--)
+        if (holder->locks[i - 1] == lock) {
+            holder->locks[i - 1] = holder->locks[--holder->count];
             return;
         }
 }

@@ -253,7 +253,6 @@ void thread_extra_free(struct thread *t)
         return;
     memory_free(extra->name);
     memory_free(extra->copy);
-    memory_free(extra->held_locks);
     memory_free(extra->locals); /* of one whose end was never reached */
     bindings_release(extra->bindings);
     memory_free(extra);

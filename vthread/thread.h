@@ -116,13 +116,12 @@ struct thread_extra {
     struct vthread_cont *nested; /* THREAD_NESTED: the innermost public continuation that it left from ... */
     void *leaf_sp;               /* ... and where, while cont.sp is where it stands on its own stack */
     size_t stack_bytes;
-    void *copy;                    /* of the argument (vthread_create_copy) */
-    void *os;                      /* struct platform of a created platform thread */
-    struct locals *locals;         /* values of keys; the thread's own, its maker's before it starts */
-    struct binding *bindings;      /* of scoped values; the thread's own */
-    struct vthread_scope *scopes;  /* open ones, innermost first; of a layer above */
-    struct held_locks *held_locks; /* of sync, with checks >= 2; freed with the rest */
-    int failure;                   /* code of vthread_fail */
+    void *copy;                   /* of the argument (vthread_create_copy) */
+    void *os;                     /* struct platform of a created platform thread */
+    struct locals *locals;        /* values of keys; the thread's own, its maker's before it starts */
+    struct binding *bindings;     /* of scoped values; the thread's own */
+    struct vthread_scope *scopes; /* open ones, innermost first; of a layer above */
+    int failure;                  /* code of vthread_fail */
     bool failed;
 };
 

@@ -451,9 +451,9 @@ typedef struct vthread_deadlock {
  * a deadline.  What is found is so: nothing but an interrupt can end these waits.  Whoever holds an
  * rwlock for reading is not known, and so not found.
  *
- * Fills in up to n, and returns how many there are, or -EINVAL, -ENOMEM, -ENOTSUP (the child of a fork; or the kernel
- * lets no process use process_vm_readv(2)).  Nobody is stopped meanwhile; takes some 10 ns a thread, and a
- * microsecond for each that waits for a lock.
+ * Fills in up to n, and returns how many there are, or -EINVAL, -ENOMEM, -EMFILE or -ENFILE (it needs two
+ * descriptors meanwhile), -ENOTSUP (the child of a fork).  Nobody is stopped; takes some 10 ns a thread, and
+ * a microsecond for each that waits for a lock.
  */
 VTHREAD_API int vthread_find_deadlocks(vthread_deadlock_t *ret_deadlocks, size_t n);
 /* The same in words, a line each, to a file descriptor. */
