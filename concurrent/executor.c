@@ -151,8 +151,11 @@ struct vthread_future *executor_task_of(struct thread *self)
 
 static bool is_own_task(struct vthread_executor *ex, struct thread *self)
 {
+    struct thread_work *work = thread_work(self);
     struct vthread_future *task = executor_task_of(self);
 
+    if (work != NULL && work->hooks == &worker_hooks)
+        return worker_executor(work) == ex; /* between two tasks, too: in a callback */
     return task != NULL && atomic_load_relaxed(&task->executor) == ex;
 }
 
@@ -210,19 +213,26 @@ void executor_terminated(struct vthread_executor *ex)
     wait_queue_wake(granted);
 }
 
+/* Does one of its own tasks ask? */
+static bool is_own(struct vthread_executor *ex)
+{
+    struct thread *known = thread_self_if_known(); /* whoever runs a task is */
+
+    return known != NULL && is_own_task(ex, known);
+}
+
 /* 0, or why the calling thread may not wait for the end; *ret_self is NULL if there is nothing to wait for. */
 static int may_await(struct vthread_executor *ex, const char *call, struct thread **ret_self)
 {
-    int error;
+    int error = 0;
 
     *ret_self = NULL;
     if (atomic_load_acquire(&ex->terminated))
         return 0;
-    *ret_self = thread_self(&error);
-    if (*ret_self == NULL)
+    if (!is_own(ex)) {
+        *ret_self = thread_self(&error);
         return error;
-    if (!is_own_task(ex, *ret_self))
-        return 0;
+    }
     misuse(call, "one of the executor's own tasks would wait for its own end; let somebody else wait");
     return EDEADLK;
 }
@@ -287,11 +297,13 @@ static int close(vthread_executor_t *ex, const char *call)
     struct thread *self;
     int error = refuse_shared(ex, call);
 
-    if (error == 0)
-        error = may_await(ex, call, &self);
     if (error != 0)
         return error;
-    ex->kind->shutdown(ex);
+    if (!is_own(ex))
+        ex->kind->shutdown(ex);
+    error = may_await(ex, call, &self);
+    if (error != 0)
+        return error;
     if (self != NULL && await(ex, self, 0, VTHREAD_FOREVER) == EINTR) {
         ex->kind->stop(ex);
         await(ex, self, WORD_DEAF, VTHREAD_FOREVER);

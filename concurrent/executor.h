@@ -54,5 +54,6 @@ struct vthread_future *executor_task_of(struct thread *self);
 extern HIDDEN const struct thread_work_hooks per_task_hooks;
 extern HIDDEN const struct thread_work_hooks worker_hooks;
 struct vthread_future *worker_task(struct thread_work *work);
+struct vthread_executor *worker_executor(struct thread_work *work);
 
 #endif

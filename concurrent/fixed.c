@@ -166,6 +166,7 @@ static void run_task(struct worker *worker, struct vthread_future *f)
             worker->value = fn(f->arg);
         else
             thread_has_jumped(worker->inside);
+        thread_wind_up(thread_self(NULL)); /* as the end of a thread: scopes left open, values of keys */
     }
     worker->task = NULL;
     f->work.error = worker->work.error;
@@ -230,6 +231,11 @@ const struct thread_work_hooks worker_hooks = {.run = run, .end = end};
 struct vthread_future *worker_task(struct thread_work *work)
 {
     return container_of(work, struct worker, work)->task;
+}
+
+struct vthread_executor *worker_executor(struct thread_work *work)
+{
+    return &container_of(work, struct worker, work)->executor->common;
 }
 
 /* ---- the executor ---- */
@@ -332,6 +338,8 @@ static int make(struct fixed **ret_ex, const vthread_executor_params_t *params)
     ex->common.kind = &fixed_kind;
     ex->count = threads != 0 ? threads : parallelism_available();
     error = executor_init(&ex->common, params, VTHREAD_KIND_PLATFORM);
+    ex->common.own_attr.no_inherit = true; /* no task has what whoever made the workers had */
+    ex->common.attr = &ex->common.own_attr;
     if (error == 0 && (ex->workers = memory_alloc(ex->count * sizeof *ex->workers)) == NULL)
         error = ENOMEM;
     if (error != 0)

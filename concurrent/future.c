@@ -83,6 +83,8 @@ void future_end(struct vthread_future *f, uint32_t state, void *value)
     f->discard = discard;
     f->value = value;
     w = settle(f, state);
+    if (state != FUTURE_CANCELLED)
+        vthread_interrupted(); /* was for the task, not for what the callbacks do */
     if (!(w & FUTURE_HELD)) {
         future_recycle(f);
         if (future_state(w) == FUTURE_FAILED)

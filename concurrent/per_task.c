@@ -15,6 +15,7 @@ enum { SHARDS_MAX = 64 };
 struct per_task {
     struct vthread_executor common;
     struct count count;
+    ATOMIC(bool) stopping; /* every task is interrupted, also those whose submit is under way */
     struct count_shard shards[];
 };
 
@@ -47,7 +48,12 @@ static void *run(void *work)
     struct vthread_future *f = container_of((struct thread_work *)work, struct vthread_future, work);
     void *(*fn)(void *) = f->fn;
 
-    return LIKELY(future_begin(f, atomic_load_relaxed(&f->work.thread))) ? fn(f->arg) : NULL;
+    if (UNLIKELY(!future_begin(f, atomic_load_relaxed(&f->work.thread))))
+        return NULL;
+    barrier_light(); /* begun before the look; stop has the other half */
+    if (UNLIKELY(atomic_load_relaxed(&per_task_of(atomic_load_relaxed(&f->executor))->stopping)))
+        vthread_interrupt(atomic_load_relaxed(&f->work.thread));
+    return fn(f->arg);
 }
 
 static void end(struct thread_work *work, void *value)
@@ -97,8 +103,14 @@ static bool is_shutdown(struct vthread_executor *common)
     return count_is_closed(&per_task_of(common)->count);
 }
 
+/*
+ * A task that the walk does not see, since its thread is not there yet, or is and has not begun, sees that
+ * it is stopped when it begins.
+ */
 static int stop(struct vthread_executor *common)
 {
+    atomic_store_relaxed(&per_task_of(common)->stopping, true);
+    barrier_heavy(); /* run has the other half */
     future_for_each_thread(common, vthread_interrupt);
     return 0;
 }

@@ -485,6 +485,7 @@ int vthread_pool_free(vthread_pool_t *p)
     error = vthread_pool_close(p);
     if (error != 0)
         return error;
+    vthread_mutex_destroy(&p->mutex);
     memory_free(p->buckets);
     memory_free(p);
     return 0;

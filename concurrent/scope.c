@@ -31,8 +31,10 @@ static void release(struct vthread_scope *s, struct lock *lock)
     lock_acquire(lock);
     is_last = --s->references == 0;
     lock_release(lock);
-    if (is_last)
+    if (is_last) {
+        vthread_mutex_destroy(&s->mutex);
         memory_free(s);
+    }
 }
 
 static void push(struct vthread_scope *s, struct thread *self, struct thread_extra *extra)
@@ -163,7 +165,8 @@ static int start_watch(struct vthread_scope *s)
     s->watch.hooks = &hooks;
     s->watched = true;
     error = thread_create_work(&attr, &s->watch);
-    s->watched &= error == 0;
+    if (error != 0)
+        s->watched = false; /* else it is the watch's */
     return error;
 }
 
@@ -333,6 +336,7 @@ static void end(struct thread_work *work, void *value)
     if (!settle_locked(s, sub, value) && value != NULL && s->discard != NULL) {
         vthread_mutex_unlock(&s->mutex);
         s->discard(value);
+        thread_wind_up(thread_self(NULL)); /* of what that may have left */
         vthread_mutex_lock(&s->mutex);
     }
     sub->over = true;

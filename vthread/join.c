@@ -158,6 +158,7 @@ void thread_finish(void *value)
     }
     if (thread_left_locks(self) && !(self->flags & THREAD_PLATFORM)) /* those say so when the OS thread ends */
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
+    thread_wind_up(self); /* of what handlers have left */
     work = thread_work(self);
     if (UNLIKELY(work != NULL)) {
         set_place(self, (void *)(uintptr_t)work->hooks->run); /* it has none any more */

@@ -11,6 +11,7 @@
  * deleted serves the next key of that index, or goes when the table grows.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/futex.h"
 #include "base/memory.h"
@@ -252,12 +253,16 @@ void *vthread_getspecific(vthread_key_t key)
 
 int locals_inherit_slow(struct locals *from, struct locals **ret_locals)
 {
-    struct thread_extra *extra = thread_extra(thread_self_if_known());
+    uint32_t slots = from->slots;
+    struct local *list = memory_alloc(slots * sizeof *list); /* copy may set others, and so move them */
     struct locals *made = NULL;
     int error = 0;
 
-    for (uint32_t i = 0; i < from->slots && error == 0; i++, from = extra->locals) { /* copy may set others */
-        struct local parents = from->list[i];
+    if (list == NULL)
+        return ENOMEM;
+    memcpy(list, from->list, slots * sizeof *list);
+    for (uint32_t i = 0; i < slots && error == 0; i++) {
+        struct local parents = list[i];
         struct key k = parents.value != NULL ? look_up(parents.key) : (struct key){.inheritable = false};
         void *value = parents.value;
 
@@ -269,6 +274,7 @@ int locals_inherit_slow(struct locals *from, struct locals **ret_locals)
         if (error != 0 && k.destructor != NULL)
             k.destructor(value);
     }
+    memory_free(list);
     if (error != 0)
         locals_destroy(made);
     else

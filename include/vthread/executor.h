@@ -22,7 +22,9 @@
  *     }
  *
  * A task is a function, void *fn(void *arg).  It succeeds with the value that it returns (or
- * gives to vthread_exit), and fails by `return vthread_fail(error)`.  Two kinds of executor:
+ * gives to vthread_exit), and fails by `return vthread_fail(error)`; it must not end its thread by
+ * pthread_exit.  When it ends, scopes that it has left open are closed, and destructors of its keys
+ * are called, as at the end of a thread, on whatever thread it ran.  Two kinds of executor:
  *     per task  each task is a virtual thread of its own: for tasks that wait
  *     fixed     so many platform threads take tasks from a queue, in order: for tasks that
  *               compute.  vthread_executor_cpu is one that all share.
@@ -54,8 +56,8 @@ typedef struct vthread_executor_params {
      */
     vthread_attr_t attr;
     unsigned threads; /* fixed: how many, at most 65,536; 0: one for each CPU this process may use */
-    /* Gets each value but NULL that nobody took; NULL: they are forgotten.  May block, but not wait for the executor.
-     */
+    /* Gets each value but NULL that nobody took; NULL: they are forgotten.  May block, but not wait for the executor,
+     * and must return. */
     void (*discard)(void *value);
     const char *name; /* the threads are called NAME-0, NAME-1, ... where attr does not name them */
     uintptr_t reserved[4];
@@ -183,7 +185,8 @@ VTHREAD_API int vthread_executor_await_until(vthread_executor_t *ex, int64_t dea
 
 /*
  * Shut down, and wait for the last task.  An interrupt meanwhile does shutdown_now, and stays set;
- * the wait goes on.  Twice is fine.  Returns 0, EPERM, EDEADLK, or 0 for NULL.  May switch.
+ * the wait goes on.  Twice is fine.  Returns 0, EPERM, EDEADLK, or 0 for NULL; or, if this is a platform
+ * thread's first call of the library, what vthread_create may return: then it is shut down only.  May switch.
  */
 VTHREAD_API int vthread_executor_close(vthread_executor_t *ex);
 

@@ -147,7 +147,8 @@ VTHREAD_API int vthread_pool_stats(vthread_pool_t *pool, vthread_pool_stats_t *r
  */
 VTHREAD_API int vthread_pool_close(vthread_pool_t *pool);
 
-/* Close it, and free it.  NULL: nothing.  0.  No other call may be under way, but those that close ends.  May switch.
+/* Close it, and free it.  NULL: nothing.  0.  No other call may be under way, but acquirers that wait for an object.
+ * May switch.
  */
 VTHREAD_API int vthread_pool_free(vthread_pool_t *pool);
 

@@ -75,7 +75,8 @@ typedef struct vthread_scope_params {
     const char *name;             /* for reports */
     vthread_attr_t attr;          /* of the subtasks' threads */
     int64_t deadline_ns;          /* when this passes the scope is cancelled; 0: never */
-    void (*discard)(void *value); /* gets each value but NULL that nobody took, in the subtask or in close; may block */
+    void (*discard)(void *value); /* gets each value but NULL that nobody took, in the subtask or in close; may block,
+                                     must return */
     uintptr_t reserved[4];
 } vthread_scope_params_t;
 

@@ -52,6 +52,11 @@ void future_recycle(struct vthread_future *f)
     memory_free(f);
 }
 
+bool vthread_interrupted(void)
+{
+    return false;
+}
+
 int vthread_interrupt(vthread_t thread)
 {
     MODEL_ASSERT(thread == thread_handle(&table[record_of(0)]));

@@ -7,6 +7,8 @@
 
 #include <vthread/continuation.h>
 #include <vthread/executor.h>
+#include <vthread/local.h>
+#include <vthread/scope.h>
 
 TestSuite(executor, .fini = help_fini, .timeout = 100);
 
@@ -1176,4 +1178,160 @@ Test(executor, runtime_shutdown)
             }
         }
     }
+}
+
+/* ---- what reviews have found ---- */
+
+static atomic_int in_copy, let_copy_go, interrupted;
+
+static void *slow_copy(void *value)
+{
+    atomic_store(&in_copy, 1);
+    while (!atomic_load(&let_copy_go))
+        vthread_sleep_ms(1);
+    return value;
+}
+
+static void *waits_for_its_interrupt(void *arg)
+{
+    atomic_fetch_add(&interrupted, vthread_sleep_ms(100000) == EINTR);
+    return arg;
+}
+
+static void *submits_with_a_value(void *arg)
+{
+    static int value;
+    vthread_key_t key;
+    int error;
+
+    CHECK(vthread_key_create_inheritable(&key, slow_copy, NULL) == 0);
+    CHECK(vthread_setspecific(key, &value) == 0);
+    error = vthread_executor_submit(arg, waits_for_its_interrupt, NULL, NULL);
+    CHECK(error == 0 || error == ECANCELED);
+    if (error != 0)
+        atomic_fetch_add(&interrupted, 1);
+    CHECK(vthread_key_delete(key) == 0);
+    return NULL;
+}
+
+/* shutdown_now while a task's thread is being made: that is interrupted, too. */
+Test(executor, shutdown_now_during_a_submit)
+{
+    vthread_executor_t *ex = make(false);
+    vthread_t t = help_start(submits_with_a_value, ex);
+
+    cr_assert(EVENTUALLY(atomic_load(&in_copy)));
+    cr_assert_eq(vthread_executor_shutdown_now(ex), 0);
+    atomic_store(&let_copy_go, 1);
+    help_join(t);
+    cr_assert_eq(vthread_executor_await_until(ex, vthread_after_ms(40000)), 0);
+    cr_assert_eq(atomic_load(&interrupted), 1);
+    end(ex);
+}
+
+static vthread_key_t key;
+
+static void *leaves_scope_and_value(void *arg)
+{
+    vthread_scope_t *s;
+
+    CHECK(vthread_getspecific(key) == NULL);
+    CHECK(vthread_setspecific(key, &key) == 0);
+    CHECK(vthread_scope_open(&s, NULL) == 0);
+    CHECK(vthread_scope_fork(s, waits_for_its_interrupt, NULL, NULL) == 0);
+    return arg;
+}
+
+static atomic_int abandoned;
+
+static void count_abandoned(const vthread_failure_t *f, void *user)
+{
+    (void)user;
+    atomic_fetch_add(&abandoned, f->kind == VTHREAD_FAILURE_SCOPE_ABANDONED);
+}
+
+/* A task begins with nothing, and leaves nothing to the next one of the same thread. */
+Test(executor, tasks_leave_nothing_behind)
+{
+    vthread_set_failure_handler(count_abandoned, NULL);
+    cr_assert_eq(vthread_key_create(&key, NULL), 0);
+    BOTH(ex)
+    {
+        atomic_store(&abandoned, 0);
+        for (int i = 0; i < 6; i++) {
+            vthread_future_t *f = submit(ex, leaves_scope_and_value, NULL);
+            void *wrong;
+
+            cr_assert_eq(vthread_future_get(f, &wrong), 0);
+            cr_assert_null(wrong, "%s", (const char *)wrong);
+            vthread_future_free(f);
+        }
+        cr_assert_eq(atomic_load(&abandoned), 6);
+    }
+    cr_assert_eq(vthread_key_delete(key), 0);
+}
+
+static atomic_int discard_waited, begun_task;
+
+static void waiting_discard(void *value)
+{
+    (void)value;
+    atomic_store(&discard_waited, vthread_sleep_ms(1) == 0 ? 1 : -1);
+}
+
+static void *ignores_the_interrupt(void *arg)
+{
+    atomic_store(&begun_task, 1);
+    while (!vthread_is_interrupted(vthread_self()))
+        vthread_yield();
+    return arg;
+}
+
+/* A cancelled task's interrupt is none of its discard. */
+Test(executor, discard_may_wait)
+{
+    vthread_executor_params_t p = {.discard = waiting_discard, .threads = 1};
+
+    for (int fixed = 0; fixed < 2; fixed++) {
+        vthread_executor_t *ex;
+        vthread_future_t *f;
+
+        cr_assert_eq((fixed ? vthread_executor_new_fixed : vthread_executor_new_per_task)(&ex, &p), 0);
+        atomic_store(&begun_task, 0);
+        atomic_store(&discard_waited, 0);
+        f = submit(ex, ignores_the_interrupt, &discard_waited);
+        cr_assert(EVENTUALLY(atomic_load(&begun_task)));
+        cr_assert_eq(vthread_future_cancel(f, true), 0);
+        vthread_future_free(f);
+        cr_assert_eq(vthread_executor_free(ex), 0);
+        cr_assert_eq(atomic_load(&discard_waited), 1);
+    }
+}
+
+static int os_threads(void)
+{
+    char line[64];
+    int n = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "Threads: %d", &n) == 1)
+            break;
+    if (f != NULL)
+        fclose(f);
+    return n;
+}
+
+/* What has nothing to wait for needs no runtime. */
+Test(executor, freed_after_the_runtime)
+{
+    vthread_executor_t *ex = make(false);
+    int before;
+
+    vthread_future_free(submit(ex, exits, NULL));
+    cr_assert_eq(vthread_executor_await_until(ex, VTHREAD_NOW), ETIMEDOUT);
+    help_shutdown();
+    before = os_threads();
+    cr_assert_eq(vthread_executor_free(ex), 0);
+    cr_assert_eq(os_threads(), before);
 }

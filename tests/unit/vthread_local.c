@@ -683,3 +683,68 @@ Test(local, bindings_of_a_continuation_that_is_dropped)
         cr_assert_eq(vthread_cont_free(c), 0); /* the leak checker looks */
     }
 }
+
+/* ---- what reviews have found ---- */
+
+static vthread_key_t more[40];
+static vthread_key_t kept[3];
+
+/* Sets keys of its own, so that the parent's table grows. */
+static void *copy_and_set_others(void *value)
+{
+    for (int i = 0; i < 40; i++)
+        if (vthread_setspecific(more[i], value) != 0)
+            return NULL;
+    return value;
+}
+
+static void *has_inherited(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++)
+        CHECK(vthread_getspecific(kept[i]) == &kept[i]);
+    CHECK(vthread_getspecific(more[0]) == NULL);
+    return NULL;
+}
+
+Test(local, copies_may_set_others)
+{
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(vthread_key_create_inheritable(&kept[i], copy_and_set_others, NULL), 0);
+    for (int i = 0; i < 40; i++)
+        cr_assert_eq(vthread_key_create(&more[i], NULL), 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(vthread_setspecific(kept[i], &kept[i]), 0);
+    help_run(has_inherited, NULL);
+}
+
+static atomic_int late_destructions;
+
+static void count_late(void *value)
+{
+    (void)value;
+    atomic_fetch_add(&late_destructions, 1);
+}
+
+static vthread_key_t of_handlers;
+
+static void set_a_value(const vthread_failure_t *f, void *user)
+{
+    (void)f;
+    vthread_setspecific(of_handlers, user);
+}
+
+static void *end_as_failed(void *arg)
+{
+    (void)arg;
+    return vthread_fail(EIO);
+}
+
+/* Values that a failure handler sets on the thread that ends are destroyed as others. */
+Test(local, values_of_failure_handlers)
+{
+    cr_assert_eq(vthread_key_create(&of_handlers, count_late), 0);
+    vthread_set_failure_handler(set_a_value, &of_handlers);
+    help_run(end_as_failed, NULL);
+    cr_assert(EVENTUALLY(atomic_load(&late_destructions) == 1));
+}
