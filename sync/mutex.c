@@ -10,7 +10,7 @@
 
 enum {
     HAND_OVER_NS = 1000 * 1000,
-    SPINS = 20, /* looks at an owner that is running, before queueing up */
+    SPINS = 4, /* looks at an owner that is running, before queueing up */
 };
 
 enum { GIVEN_A_TRY, GIVEN_THE_LOCK };
@@ -26,6 +26,30 @@ bool mutex_try_slow(struct mutex *m, struct thread *self)
 }
 
 /* ---- releasing ---- */
+
+/* ---- with the queue's lock ---- */
+
+/* The oldest.  True: he waits in place, which was his amount. */
+static bool grant_locked(struct mutex *m, uint32_t given, struct granted *granted)
+{
+    bool in_place = wait_queue_amount(wait_queue_first(&m->queue));
+
+    m->in_place -= in_place;
+    wait_queue_grant(&m->queue, given, granted);
+    return in_place;
+}
+
+/* The oldest is to try; and others up to one who waits in place, if there is any (1). */
+static void wake_some_locked(struct mutex *m, struct granted *granted)
+{
+    bool enough = false;
+
+    while (!enough && !wait_queue_is_empty(&m->queue)) {
+        enough = m->in_place == 0;
+        enough |= grant_locked(m, GIVEN_A_TRY, granted);
+        m->woken++;
+    }
+}
 
 /*
  * With the queue's lock, as the owner who has seen QUEUED: hand it over, or free it and wake
@@ -43,14 +67,12 @@ static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_q
         return false;
     }
     *ret_quietly = m->barged && !hands_over;
-    if (oldest != 0) {
-        wait_queue_grant(&m->queue, hands_over ? GIVEN_THE_LOCK : GIVEN_A_TRY, granted);
-        if (hands_over) {
-            next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
-            m->barged = false;
-        } else {
-            m->woken++;
-        }
+    if (oldest != 0 && hands_over) {
+        grant_locked(m, GIVEN_THE_LOCK, granted);
+        next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
+        m->barged = false;
+    } else if (m->woken == 0 || m->in_place > 0) {
+        wake_some_locked(m, granted);
     }
     atomic_store_release(&m->word, next); /* pairs with the acquire of the next owner's CAS */
     return true;
@@ -124,7 +146,7 @@ static bool spin(struct mutex *m, struct thread *self)
 }
 
 /* Take it after all, since there is no owner (true), or queue up (false). */
-static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, bool starving)
+static bool take_or_queue_up(struct mutex *m, struct thread *self, bool in_place, bool woken, bool starving)
 {
     uint32_t announced = MUTEX_QUEUED | (starving ? MUTEX_HAND_OVER : 0);
     uint32_t others;
@@ -141,10 +163,13 @@ static bool take_or_queue_up(struct mutex *m, struct thread *self, bool woken, b
         m->woken--;
         m->barged = !taken;
     }
-    if (!taken && woken)
-        wait_queue_prepend(&m->queue, self, 0);
-    else if (!taken)
-        wait_queue_append(&m->queue, self, 0);
+    if (!taken) {
+        m->in_place += in_place;
+        if (woken)
+            wait_queue_prepend(&m->queue, self, in_place);
+        else
+            wait_queue_append(&m->queue, self, in_place);
+    }
     lock_release(&m->queue.lock);
     return taken;
 }
@@ -154,6 +179,7 @@ static inline int contend(struct mutex *m, struct thread *self, int64_t hand_ove
                           uint64_t flags, int64_t deadline_ns)
 {
     bool fair = atomic_load_relaxed(&m->word) & MUTEX_FAIR;
+    bool in_place = !thread_can_leave(self);
     int64_t since_ns = 0;
     bool woken = false;
 
@@ -166,10 +192,11 @@ static inline int contend(struct mutex *m, struct thread *self, int64_t hand_ove
         now_ns = clock_monotonic_ns();
         if (since_ns == 0)
             since_ns = now_ns;
-        if (take_or_queue_up(m, self, woken, woken && now_ns - since_ns > hand_over_ns))
+        if (take_or_queue_up(m, self, in_place, woken, woken && now_ns - since_ns > hand_over_ns))
             return 0;
         error = wait_queue_wait_blocked(&m->queue, self, m, kind, flags, deadline_ns);
         if (error != 0) {
+            m->in_place -= in_place;
             lock_release(&m->queue.lock); /* QUEUED stays: the next release sees to it */
             return error;
         }

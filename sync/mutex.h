@@ -10,6 +10,7 @@
  *            FAIR       every release is; for good
  *     under the queue's lock
  *            woken      so many former waiters are about to try
+ *            in_place   so many in the queue keep their stack while they wait
  *            barged     the last one woken lost against a newcomer
  *
  * Uncontended it is a CAS each way, between 0 and the owner's index.
@@ -27,10 +28,12 @@
  *
  * Invariants
  * 1. Somebody queued and no owner: somebody is woken.  Somebody queued, an owner, and nobody woken: the
- *    word has QUEUED.  So a release that sees QUEUED wakes; who is woken sets QUEUED if it leaves
- *    others, or itself, in the queue; and who queues up sets it by a CAS that sees an owner, whose release is
- *    yet to come.  So each who queues up is good for a wake: those woken before may be unable to run
- *    until he has had his turn (their stack is in use, by him even, in a blocking section).
+ *    word has QUEUED.  So a release that sees QUEUED wakes, unless one is woken; who is woken sets
+ *    QUEUED if it leaves others, or itself, in the queue; and who queues up sets it by a CAS that sees an
+ *    owner, whose release is yet to come.
+ *    But those woken before may be unable to run until one who waits in place has had his turn (their stack is
+ *    in use by him, in a blocking section): while there are such in the queue, every release that sees QUEUED
+ *    wakes one of them, with those before him.
  * 2. QUEUED, HAND_OVER: set with the queue's lock; cleared with it, by the owner.  So an
  *    owner who holds that lock, and has QUEUED, is alone with the word.
  * 3. A release with nobody queued ends with the CAS that frees the word.  So a mutex may
@@ -57,8 +60,10 @@
 
 struct mutex {
     ATOMIC(uint32_t) word;
-    uint32_t woken : 31; /* under the queue's lock */
-    uint32_t barged : 1; /* the same */
+    /* Under the queue's lock. */
+    uint32_t woken : 16;
+    uint32_t in_place : 15;
+    uint32_t barged : 1;
     struct wait_queue queue;
 };
 
