@@ -7,7 +7,7 @@
 
 #include <vthread/sync.h>
 
-enum { MAKERS = 4, ROUNDS = 30000, LOCKS = 2 };
+enum { MAKERS = 4, ROUNDS = 6000, LOCKS = 2 };
 
 static vthread_mutex_t mutexes[LOCKS];
 static atomic_int running = MAKERS;
