@@ -69,6 +69,32 @@ void carrier_deliver(struct carrier *to, struct task *task, bool bound)
         carrier_notify(to);
 }
 
+void carrier_keep(struct carrier *c, struct task *task)
+{
+    lock_acquire(&c->inbox_lock);
+    task_list_append(&c->inbox, task);
+    atomic_store_relaxed(&c->inbox_count, c->inbox.count);
+    lock_release(&c->inbox_lock);
+    c->pushes++;
+    atomic_store_relaxed(&c->wake_skipped, true);
+    barrier_light(); /* the task before the look; carrier_hogged has the other half */
+    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
+        carrier_forward_inbox(c);
+}
+
+void carrier_keep_all(struct task_list *list)
+{
+    struct carrier *c = carrier_self();
+    struct task *task;
+
+    if (c == NULL) {
+        pool_inject_all(list);
+        return;
+    }
+    while ((task = task_list_take(list)) != NULL)
+        carrier_keep(c, task);
+}
+
 void pool_inject(struct task *task)
 {
     struct task_list one;

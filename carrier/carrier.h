@@ -32,7 +32,7 @@
 #include "carrier/task.h"
 #include "carrier/timer.h"
 
-enum { CARRIERS_MAX = 1024 };
+enum { CARRIERS_MAX = 1023 };
 
 enum carrier_state {
     CARRIER_RUNNING, /* entitled to run tasks */
@@ -57,7 +57,7 @@ struct carrier {
     ATOMIC(uint64_t) look_at;             /* look around once so many are begun; the monitor may hasten it */
     ATOMIC(uint64_t) slice_used;          /* the monitor: the value of begun whose task has had its time slice */
     ATOMIC(bool) in_task;
-    ATOMIC(bool) wake_skipped;  /* tasks wait in the ring that nobody was woken for */
+    ATOMIC(bool) wake_skipped;  /* tasks wait here that nobody was woken for */
     ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
     ATOMIC(uint32_t) longer;    /* the monitor: 1 + index of a carrier with a longer ring, to be evened out; 0: none */
     ATOMIC(bool) in_poller;     /* the leader, and asleep in the poller rather than on its token */
@@ -232,17 +232,13 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
         carrier_push_wake(c);
 }
 
-/* The same, but let nobody be woken for it: this carrier runs it, or whoever the monitor wakes in a tick or two. */
-static inline void carrier_push_quietly(struct carrier *c, struct task *task)
-{
-    if (UNLIKELY(!ring_push(&c->ring, task)))
-        pool_inject(task);
-    c->pushes++;
-    atomic_store_relaxed(&c->wake_skipped, true);
-    barrier_light(); /* the task before the look; carrier_hogged has the other half */
-    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING) && idle_wants_work(&pool.idle))
-        carrier_push_wake(c);
-}
+/*
+ * Carrier: make a task runnable, here, and let nobody be woken for it or steal it: its next turn is on this carrier,
+ * unless that blocks, or the monitor sees in a tick or two that it has other things to do.
+ */
+void carrier_keep(struct carrier *c, struct task *task);
+/* The same with each of a list; from other threads they go to whichever carrier. */
+void carrier_keep_all(struct task_list *list);
 
 /* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */
 void carrier_deliver(struct carrier *to, struct task *task, bool bound);

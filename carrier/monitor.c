@@ -129,6 +129,17 @@ static void measure_slice(struct carrier *c, int64_t now_ns)
     }
 }
 
+/* Tasks wait at a carrier that nobody was woken for.  Has that been wrong?  Then whoever is idle may have them. */
+static void make_up_for_skipped_wake(struct carrier *c, bool anyway)
+{
+    atomic_store_relaxed(&c->wake_skipped, false);
+    if (idle_count(&pool.idle) == 0)
+        return;
+    if (atomic_load_relaxed(&c->inbox_count) > 0)
+        carrier_forward_inbox(c);
+    pool_wake_one(anyway);
+}
+
 /* Begin anew: what was seen before says nothing of the time since. */
 static void forget(struct carrier *c, int64_t now_ns)
 {
@@ -142,10 +153,9 @@ static void watch(struct carrier *c, int64_t now_ns)
     uint64_t begun = atomic_load_relaxed(&c->begun);
 
     atomic_store_relaxed(&c->few_tasks, few_tasks(begun - c->seen_begun));
-    if (begun != c->seen_begun && atomic_load_relaxed(&c->wake_skipped) && ring_count(&c->ring) > 1) {
-        atomic_store_relaxed(&c->wake_skipped, false);
-        pool_wake_one(false);
-    }
+    if (begun != c->seen_begun && atomic_load_relaxed(&c->wake_skipped) &&
+        ring_count(&c->ring) + atomic_load_relaxed(&c->inbox_count) > 1)
+        make_up_for_skipped_wake(c, false);
     if (!atomic_load_relaxed(&c->in_task) || atomic_load_relaxed(&c->state) != CARRIER_RUNNING ||
         begun != c->seen_begun) {
         forget(c, now_ns);
@@ -154,10 +164,8 @@ static void watch(struct carrier *c, int64_t now_ns)
             atomic_store_relaxed(&c->look_at, 0);
         return;
     }
-    if (atomic_load_relaxed(&c->wake_skipped)) {
-        atomic_store_relaxed(&c->wake_skipped, false);
-        pool_wake_one(true);
-    }
+    if (atomic_load_relaxed(&c->wake_skipped))
+        make_up_for_skipped_wake(c, true);
     if (c->seen_cpu_ns == 0)
         c->seen_cpu_ns = thread_cpu_ns(c);
     if (now_ns - c->seen_since_ns >= HOG_NS && work_waits(c))

@@ -10,7 +10,8 @@
 
 enum {
     HAND_OVER_NS = 1000 * 1000,
-    SPINS = 4, /* looks at an owner that is running, before queueing up */
+    SPINS = 4,           /* looks at an owner that is running, before queueing up */
+    FORGOTTEN_AFTER = 2, /* a loss of one who was woken; so many others have to win */
 };
 
 enum { GIVEN_A_TRY, GIVEN_THE_LOCK };
@@ -26,8 +27,6 @@ bool mutex_try_slow(struct mutex *m, struct thread *self)
 }
 
 /* ---- releasing ---- */
-
-/* ---- with the queue's lock ---- */
 
 /* The oldest.  True: he waits in place, which was his amount. */
 static bool grant_locked(struct mutex *m, uint32_t given, struct granted *granted)
@@ -55,7 +54,7 @@ static void wake_some_locked(struct mutex *m, struct granted *granted)
  * With the queue's lock, as the owner who has seen QUEUED: hand it over, or free it and wake
  * somebody to try.  False: nobody waits, and it is still to be freed.
  */
-static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_quietly)
+static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_keep)
 {
     uint32_t w = atomic_load_relaxed(&m->word); /* ours (2), until we store it */
     uint32_t next = w & MUTEX_FAIR;
@@ -66,11 +65,10 @@ static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_q
         atomic_store_relaxed(&m->word, w & ~(MUTEX_QUEUED | MUTEX_HAND_OVER)); /* the lock's release orders */
         return false;
     }
-    *ret_quietly = m->barged && !hands_over;
+    *ret_keep = m->losses > 0 && !hands_over;
     if (oldest != 0 && hands_over) {
         grant_locked(m, GIVEN_THE_LOCK, granted);
         next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
-        m->barged = false;
     } else if (m->woken == 0 || m->in_place > 0) {
         wake_some_locked(m, granted);
     }
@@ -78,36 +76,24 @@ static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_q
     return true;
 }
 
-static void wake_quietly(struct granted granted)
-{
-    struct carrier *c = carrier_self();
-    struct task_list list;
-    struct task *task;
-
-    if (c == NULL) {
-        wait_queue_wake(granted);
-        return;
-    }
-    task_list_init(&list);
-    wait_queue_wake_chain(granted, &list);
-    while ((task = task_list_take(&list)) != NULL)
-        carrier_push_quietly(c, task);
-}
-
 /* The owner's release, when the word says more than who it is. */
 static bool pass_on(struct mutex *m)
 {
     struct granted granted = {0, 0};
-    bool quietly = false;
+    struct task_list kept;
+    bool keep = false;
     bool passed;
 
     lock_acquire(&m->queue.lock);
-    passed = pass_on_locked(m, &granted, &quietly);
+    passed = pass_on_locked(m, &granted, &keep);
     lock_release(&m->queue.lock);
-    if (quietly)
-        wake_quietly(granted);
-    else
+    if (keep) {
+        task_list_init(&kept);
+        wait_queue_wake_chain(granted, &kept);
+        carrier_keep_all(&kept);
+    } else {
         wait_queue_wake(granted);
+    }
     return passed;
 }
 
@@ -145,23 +131,53 @@ static bool spin(struct mutex *m, struct thread *self)
     return false;
 }
 
+/*
+ * With the queue's lock, QUEUED having been set while that thread was the owner: is it sure to see it?
+ * (Invariant 4.)
+ */
+static bool is_announced_locked(struct mutex *m, struct thread *owner)
+{
+    barrier_heavy(); /* pairs with the light one in mutex_release_at_once */
+    for (int i = 1; atomic_load_acquire(&owner->releasing) != 0; i++)
+        before_next_look(i);
+    return atomic_load_relaxed(&m->word) & MUTEX_QUEUED;
+}
+
+/* With the queue's lock: take it after all, since there is no owner (true), or say that somebody is going to wait. */
+static bool take_or_announce_locked(struct mutex *m, struct thread *self, uint32_t announced, uint32_t others)
+{
+    uint32_t w = atomic_load_relaxed(&m->word);
+
+    for (;;) {
+        if (!(w & MUTEX_OWNER)) {
+            if (atomic_cas_acq_rel(&m->word, &w, w | thread_index(self) | others))
+                return true;
+        } else if ((w & announced) == announced) {
+            return false;
+        } else if (atomic_cas_acq_rel(&m->word, &w, w | announced)) {
+            if ((w & MUTEX_QUEUED) || is_announced_locked(m, &thread_table[w & MUTEX_OWNER]))
+                return false;
+            w = atomic_load_relaxed(&m->word);
+        }
+    }
+}
+
 /* Take it after all, since there is no owner (true), or queue up (false). */
 static bool take_or_queue_up(struct mutex *m, struct thread *self, bool in_place, bool woken, bool starving)
 {
     uint32_t announced = MUTEX_QUEUED | (starving ? MUTEX_HAND_OVER : 0);
     uint32_t others;
-    uint32_t w;
     bool taken;
 
     lock_acquire(&m->queue.lock);
     others = woken && !wait_queue_is_empty(&m->queue) ? MUTEX_QUEUED : 0;
-    w = atomic_load_relaxed(&m->word);
-    do
-        taken = !(w & MUTEX_OWNER);
-    while (!atomic_cas_acq_rel(&m->word, &w, w | (taken ? thread_index(self) | others : announced)));
+    taken = take_or_announce_locked(m, self, announced, others);
     if (woken) {
         m->woken--;
-        m->barged = !taken;
+        if (!taken)
+            m->losses = FORGOTTEN_AFTER;
+        else if (m->losses > 0)
+            m->losses--;
     }
     if (!taken) {
         m->in_place += in_place;
@@ -349,17 +365,11 @@ static NOINLINE int unlock_slow(struct mutex *m)
 
 int vthread_mutex_unlock(vthread_mutex_t *mutex)
 {
-    struct mutex *m = mutex_of(mutex);
     struct thread *self = thread_mounted();
 
-    /* mutex_release, with the question whether we are the owner in the same CAS. */
-    if (!LOCK_ORDER && LIKELY(self != NULL)) {
-        uint32_t mine = thread_index(self);
-
-        if (LIKELY(atomic_cas_acq_rel(&m->word, &mine, 0))) {
-            lock_is_let_go(self, mutex);
-            return 0;
-        }
+    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_release_at_once(mutex_of(mutex), self))) {
+        lock_is_let_go(self, mutex);
+        return 0;
     }
-    return unlock_slow(m);
+    return unlock_slow(mutex_of(mutex));
 }

@@ -11,9 +11,9 @@
  *     under the queue's lock
  *            woken      so many former waiters are about to try
  *            in_place   so many in the queue keep their stack while they wait
- *            barged     the last one woken lost against a newcomer
+ *            losses     of those woken, of late, against newcomers
  *
- * Uncontended it is a CAS each way, between 0 and the owner's index.
+ * Uncontended it is a CAS from 0 to the owner's index, and a plain store back (4).
  *
  * Released, it is anybody's: the one woken competes with those who come along
  * (they are on a CPU already), and goes back to the head of the queue if it
@@ -22,9 +22,9 @@
  * the lock is fair, the owner hands it over instead: nobody starves (after Go's
  * sync.Mutex).
  *
- * Where newcomers win anyway, to wake another carrier for the next try would only have two
- * CPUs pull at the word.  So who is woken to try after one who lost is left to the carrier
- * that releases, until the monitor finds it waiting there (carrier_push_quietly).
+ * Where newcomers win anyway, to have another carrier run those who are woken would only have two
+ * CPUs pull at the word.  So while some of them lose, they are kept by the carrier
+ * that releases (carrier_keep): a mutex that is wanted all the time stays on one CPU, with the threads that want it.
  *
  * Invariants
  * 1. Somebody queued and no owner: somebody is woken.  Somebody queued, an owner, and nobody woken: the
@@ -36,15 +36,27 @@
  *    wakes one of them, with those before him.
  * 2. QUEUED, HAND_OVER: set with the queue's lock; cleared with it, by the owner.  So an
  *    owner who holds that lock, and has QUEUED, is alone with the word.
- * 3. A release with nobody queued ends with the CAS that frees the word.  So a mutex may
+ * 3. A release with nobody queued ends with the store that frees the word.  So a mutex may
  *    be freed by the one who got it last, as long as nobody waits: an object may be
  *    guarded by a mutex in itself, and freed by whoever drops the last reference.  (Who is
  *    woken takes the queue's lock before its call returns, after the release that woke it.)
+ * 4. While there is an owner, others change the word with the queue's lock only, and by CAS; the owner
+ *    frees it by a plain store, if it has just seen its index alone there.  The store would take away a
+ *    QUEUED of a moment ago.  So who has set QUEUED looks whether the owner was about to do that
+ *    (thread.releasing), and waits until it has; then looks again:
  *
- * A plain store in place of the releasing CAS, with the fence put on the waiter's
- * side (base/atomic.h), is faster by a locked instruction; but then the release looks at
- * the queue after others can have taken and freed the mutex, and every wait costs a
- * membarrier(2), several times what the switch itself does.
+ *        owner                            who has set QUEUED, with the queue's lock
+ *        releasing := 1                   word: QUEUED, by a CAS that sees the owner
+ *        barrier_light()                  barrier_heavy()
+ *        word is our index alone?         wait while the owner's releasing is 1
+ *        then word := 0                   word: has QUEUED still?  Then the owner will see it.
+ *        releasing := 0
+ *
+ *    If the owner has not seen QUEUED, then by the asymmetric pair the other one sees releasing, and
+ *    after it the store.  The owner is in there for a few instructions, and touches nothing
+ *    but its own record after the store; so 3 holds without a flag in the mutex.
+ *    The price is a membarrier(2) where there was nobody in the queue before; that of a
+ *    releasing CAS was 8 of 20 ns each time.
  *
  * Tested by tests/model (mutex.c) and tests/stress (sync_a_lot.c).
  */
@@ -61,9 +73,9 @@
 struct mutex {
     ATOMIC(uint32_t) word;
     /* Under the queue's lock. */
-    uint32_t woken : 16;
+    uint32_t woken : 15;
     uint32_t in_place : 15;
-    uint32_t barged : 1;
+    uint32_t losses : 2;
     struct wait_queue queue;
 };
 
@@ -94,12 +106,24 @@ static inline bool mutex_try(struct mutex *m, struct thread *self)
     return atomic_cas_acq_rel(&m->word, &free, thread_index(self)); /* pairs with that of the owner before */
 }
 
+/* If the word is the index of the thread, and nothing else: free it. */
+static inline bool mutex_release_at_once(struct mutex *m, struct thread *self)
+{
+    bool alone;
+
+    atomic_store_relaxed(&self->releasing, 1);
+    barrier_light(); /* pairs with the heavy one in announce */
+    alone = atomic_load_relaxed(&m->word) == thread_index(self);
+    if (LIKELY(alone))
+        atomic_store_release(&m->word, 0);     /* pairs with the CAS of the next owner */
+    atomic_store_release(&self->releasing, 0); /* pairs with the acquire in announce: the word first */
+    return alone;
+}
+
 /* The owner's. */
 static inline void mutex_release(struct mutex *m, struct thread *self)
 {
-    uint32_t mine = thread_index(self);
-
-    if (UNLIKELY(!atomic_cas_acq_rel(&m->word, &mine, 0)))
+    if (UNLIKELY(!mutex_release_at_once(m, self)))
         mutex_release_slow(m);
 }
 

@@ -8,8 +8,13 @@
  * where two carriers want the queue all the time, it is best that one of them has it for a
  * while and the other one does something else; a spinning lock would go to and fro.)
  *
- * Nodes are on the heap, with room for the element: frames of who waits may be
- * elsewhere.
+ * Where even so they meet there all the time, the threads do less between two operations than
+ * a line of memory takes from one CPU to the other.  Then whoever is woken is kept by the
+ * waker's carrier (carrier_keep), so that all of them gather on one; every so often the
+ * others may have a try.
+ *
+ * Nodes have room for the element, for frames of who waits may be elsewhere.  They are in the thread's room
+ * (vthread/thread.h), or on the heap: those of a select, and for large elements.
  *
  * States of a node that waits for one queue
  *   WAITING   -> COMPLETED  counterpart, with the mutex: off the list, result and element are there
@@ -31,7 +36,6 @@
 #include <vthread/queue.h>
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,8 +45,9 @@
 #include "sync/sync_internal.h"
 
 enum {
-    RING_FIRST = 16, /* elements that an unbounded queue begins with */
-    LOOKS = 100,     /* looks at a counterpart who is about to let go, before giving him the CPU */
+    RING_FIRST = 16,        /* elements that an unbounded queue begins with */
+    CROWDED_NS = 20 * 1000, /* between two times that a carrier had to wait for another one, and ... */
+    KEEP = 250,             /* ... so many threads are to stay with whoever wakes them */
 };
 
 enum node_state { WAITING, COMPLETED, OVER };
@@ -62,10 +67,13 @@ struct node {
     uint32_t number;       /* of the wait, if it has no select */
     uint32_t index;        /* of the case */
     bool listed;
-    int result;            /* once completed: 0 or ECANCELED */
     ATOMIC(uint8_t) state; /* enum node_state, if it has no select */
+    int result;            /* once completed: 0 or ECANCELED */
     _Alignas(max_align_t) char elem[];
 };
+
+/* Of elements so small, a thread that waits for one queue has the node in its room. */
+enum { SMALL_ELEM_BYTES = sizeof(struct thread_room) - sizeof(struct node) };
 
 struct waiters {
     struct node *first;
@@ -74,7 +82,9 @@ struct waiters {
 struct vthread_queue {
     struct mutex mutex;
     bool closed;
-    uint64_t random; /* of selects in which this is the first queue */
+    uint8_t keep;         /* so many of those woken next are kept by the waker's carrier */
+    int64_t contended_ns; /* when a carrier had to wait for the mutex last */
+    uint64_t random;      /* of selects in which this is the first queue */
     size_t elem_bytes;
     size_t capacity;      /* SIZE_MAX: grows */
     size_t room;          /* elements that the ring has memory for */
@@ -85,10 +95,21 @@ struct vthread_queue {
     struct waiters takers;
 };
 
+/* Two carriers at a time want it.  Do they again and again? */
+static NOINLINE void queue_lock_slow(vthread_queue_t *q, struct thread *self)
+{
+    int64_t now_ns;
+
+    mutex_acquire_ours_slow(&q->mutex, self);
+    now_ns = clock_monotonic_ns();
+    q->keep = now_ns - q->contended_ns < CROWDED_NS ? KEEP : 0;
+    q->contended_ns = now_ns;
+}
+
 static void queue_lock(vthread_queue_t *q, struct thread *self)
 {
     if (UNLIKELY(!mutex_try(&q->mutex, self)))
-        mutex_acquire_ours_slow(&q->mutex, self);
+        queue_lock_slow(q, self);
 }
 
 static void queue_unlock(vthread_queue_t *q, struct thread *self)
@@ -207,6 +228,7 @@ struct woken {
     struct thread *thread;
     struct node *node; /* NULL: of a select, and no longer ours to touch */
     uint32_t number;
+    bool keep; /* on our carrier */
 };
 
 static void wake(struct woken woken)
@@ -215,13 +237,23 @@ static void wake(struct woken woken)
         return;
     if (woken.node != NULL)
         atomic_store_release(&woken.node->state, OVER); /* pairs with the acquire in await_counterpart */
-    thread_wake(woken.thread, woken.number, 0, NULL);
+    if (woken.keep) {
+        struct task_list list;
+
+        task_list_init(&list);
+        thread_wake(woken.thread, woken.number, 0, &list);
+        carrier_keep_all(&list);
+    } else {
+        thread_wake(woken.thread, woken.number, 0, NULL);
+    }
 }
 
 /* The thread that waits with the node is to be woken once the mutex is released. */
-static struct woken complete(struct node *node, int result)
+static struct woken complete(vthread_queue_t *q, struct node *node, int result)
 {
-    struct woken woken = {node->thread, node, node->number};
+    struct woken woken = {node->thread, node, node->number, q->keep > 0};
+
+    q->keep -= woken.keep;
 
     node->result = result;
     if (node->select == NULL) {
@@ -243,7 +275,7 @@ static int put_locked(vthread_queue_t *q, const void *elem, struct woken *ret_wo
         return ECANCELED;
     if ((taker = take_first(&q->takers)) != NULL) {
         copy(q, taker->elem, elem);
-        *ret_woken = complete(taker, 0);
+        *ret_woken = complete(q, taker, 0);
         return 0;
     }
     if (queue_count(q) == q->capacity)
@@ -263,13 +295,13 @@ static int take_locked(vthread_queue_t *q, void *ret_elem, struct woken *ret_wok
         pop(q, ret_elem);
         if ((putter = take_first(&q->putters)) != NULL) {
             push(q, putter->elem);
-            *ret_woken = complete(putter, 0);
+            *ret_woken = complete(q, putter, 0);
         }
         return 0;
     }
     if ((putter = take_first(&q->putters)) != NULL) {
         copy(q, ret_elem, putter->elem);
-        *ret_woken = complete(putter, 0);
+        *ret_woken = complete(q, putter, 0);
         return 0;
     }
     return q->closed ? ECANCELED : EAGAIN;
@@ -285,10 +317,22 @@ static struct waiters *waiters_of(vthread_queue_t *q, vthread_queue_op_t op)
     return op == VTHREAD_QUEUE_PUT ? &q->putters : &q->takers;
 }
 
+static struct node *room_of(struct thread *t)
+{
+    return (struct node *)(void *)thread_rooms[thread_index(t)].bytes;
+}
+
+static void node_free(struct node *node)
+{
+    if (node != room_of(node->thread))
+        memory_free(node);
+}
+
 static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, const void *elem, struct thread *self,
                                   struct select *select, uint32_t index)
 {
-    struct node *node = memory_alloc(sizeof *node + q->elem_bytes);
+    bool in_room = select == NULL && q->elem_bytes <= SMALL_ELEM_BYTES;
+    struct node *node = in_room ? room_of(self) : memory_alloc(sizeof *node + q->elem_bytes);
 
     if (node == NULL)
         return NULL;
@@ -296,6 +340,7 @@ static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, con
     node->select = select;
     node->index = index;
     node->number = thread_wait_number(self);
+    atomic_store_relaxed(&node->state, WAITING);
     if (op == VTHREAD_QUEUE_PUT)
         copy(q, node->elem, elem);
     append(waiters_of(q, op), node);
@@ -306,11 +351,8 @@ static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, con
 
 static void await_counterpart(struct node *node)
 {
-    for (int i = 1; atomic_load_acquire(&node->state) != OVER; i++) {
-        cpu_pause();
-        if (i % LOOKS == 0)
-            sched_yield();
-    }
+    for (int i = 1; atomic_load_acquire(&node->state) != OVER; i++)
+        before_next_look(i);
 }
 
 /* Woken, or not: is it over?  EAGAIN: woken for nothing. */
@@ -329,7 +371,7 @@ static int outcome(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct
             result = EAGAIN;
         } else if (waiting) {
             take_off(waiters_of(q, op), node);
-            memory_free(node);
+            node_free(node);
         }
         queue_unlock(q, self);
         if (waiting)
@@ -339,7 +381,7 @@ static int outcome(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct
     result = node->result;
     if (result == 0 && op == VTHREAD_QUEUE_TAKE)
         copy(q, elem, node->elem);
-    memory_free(node);
+    node_free(node);
     return result;
 }
 
@@ -363,17 +405,16 @@ static int wait(vthread_queue_t *q, vthread_queue_op_t op, void *elem, struct th
 
 static int operate(vthread_queue_t *q, vthread_queue_op_t op, void *elem, int64_t deadline_ns)
 {
-    struct woken woken = {NULL, NULL, 0};
+    struct woken woken = {NULL, NULL, 0, false};
     struct node *node = NULL;
+    struct thread *self;
     int error;
-    struct thread *self = thread_self(&error);
 
     if (q == NULL || elem == NULL)
         return EINVAL;
+    self = waiting_self(0, &error);
     if (self == NULL)
         return error;
-    if (wait_is_interrupted(self))
-        return EINTR;
     queue_lock(q, self);
     error = try_locked(q, op, elem, &woken);
     if (error == EAGAIN && deadline_ns == VTHREAD_NOW)
@@ -573,7 +614,7 @@ static void withdraw_locked(struct selecting *s, uint32_t winner)
             if (node->result == 0 && c->op == VTHREAD_QUEUE_TAKE)
                 copy(c->queue, c->elem, node->elem);
         }
-        memory_free(node);
+        node_free(node);
     }
 }
 
@@ -641,7 +682,7 @@ static int wait_for_one(struct selecting *s, int64_t deadline_ns)
 
 static int select_one(struct selecting *s, int64_t deadline_ns)
 {
-    struct woken woken = {NULL, NULL, 0};
+    struct woken woken = {NULL, NULL, 0, false};
     bool waits = false;
     int result;
 
@@ -734,7 +775,7 @@ int vthread_queue_close(vthread_queue_t *q)
     if (self == NULL)
         return error;
     do {
-        struct woken woken = {NULL, NULL, 0};
+        struct woken woken = {NULL, NULL, 0, false};
 
         queue_lock(q, self);
         q->closed = true; /* nobody joins those who wait */
@@ -742,7 +783,7 @@ int vthread_queue_close(vthread_queue_t *q)
         if (node == NULL)
             node = take_first(&q->takers); /* they wait only while there is nothing to take */
         if (node != NULL)
-            woken = complete(node, ECANCELED);
+            woken = complete(q, node, ECANCELED);
         queue_unlock(q, self);
         wake(woken);
     } while (node != NULL);

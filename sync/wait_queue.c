@@ -2,12 +2,9 @@
 #include "sync/wait_queue.h"
 
 #include <errno.h>
-#include <sched.h>
 
 #include "base/clock.h"
 #include "base/panic.h"
-
-enum { LOOKS = 100 }; /* looks at a granter who is about to let go, before giving him the CPU */
 
 /* Before the oldest, which is also after the latest: the list is a ring. */
 static void link_in(struct wait_queue *q, struct thread *self, uint32_t amount)
@@ -102,11 +99,8 @@ void wait_queue_wake_chain(struct granted granted, struct task_list *list)
 
 static void await_granter(struct thread_waiter *node)
 {
-    for (int i = 1; atomic_load_acquire(&node->state) != WAIT_OVER; i++) {
-        cpu_pause();
-        if (i % LOOKS == 0)
-            sched_yield();
-    }
+    for (int i = 1; atomic_load_acquire(&node->state) != WAIT_OVER; i++)
+        before_next_look(i);
 }
 
 /* Woken, or not: is it over?  0: granted; EAGAIN: woken for nothing; else the reason, off the queue, with the lock. */

@@ -35,8 +35,20 @@
 #ifndef SYNC_WAIT_QUEUE_H
 #define SYNC_WAIT_QUEUE_H
 
+#include <sched.h>
+
 #include "base/futex.h"
 #include "vthread/thread.h"
+
+enum { LOOKS = 100 }; /* at what somebody is about to change, before giving him the CPU */
+
+/* Between the looks at what another thread changes within a few instructions, if it has a CPU.  i: 1, 2 ... */
+static inline void before_next_look(int i)
+{
+    cpu_pause();
+    if (i % LOOKS == 0)
+        sched_yield();
+}
 
 struct wait_queue {
     struct lock lock;

@@ -142,7 +142,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
     t->reason = 0;
     t->predictor = 0;
     t->held = 0;
-    t->carrier = UINT16_MAX;
+    t->carrier = CARRIER_NONE;
     atomic_store_relaxed(&t->slot, arg);
     w = atomic_load_relaxed(&t->word);
     atomic_store_relaxed(&t->word, w & (WORD_SEQUENCE_MASK | ~(uint64_t)0 << WORD_GENERATION_SHIFT));

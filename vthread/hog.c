@@ -32,7 +32,7 @@ bool mount_elsewhere(struct carrier *c, struct thread *t)
 {
     struct carrier *to = c;
 
-    if (t->carrier == UINT16_MAX)
+    if (t->carrier == CARRIER_NONE)
         return false;
     if (t->flags & THREAD_STICKY) {
         to = pool_carrier(t->carrier);

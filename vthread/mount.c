@@ -293,7 +293,7 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         p->current = t;
         p->stack = s;
         atomic_store_relaxed(&c->may_skip_wake, t->predictor >= 2);
-        t->carrier = (uint16_t)c->index;
+        t->carrier = c->index & CARRIER_NONE;
         atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
         if (UNLIKELY(t->flags & THREAD_HAS_ERRNO)) {
             *p->errno_at = t->saved_errno;

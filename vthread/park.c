@@ -384,7 +384,7 @@ static inline bool hand_over(struct processor *p, struct thread *self)
     p->current = next;
     p->stack = s;
     atomic_store_relaxed(&c->may_skip_wake, next->predictor >= 2);
-    next->carrier = (uint16_t)c->index;
+    next->carrier = c->index & CARRIER_NONE;
     atomic_store_relaxed(&next->phase, VTHREAD_RUNNING);
     switch_over(&self->cont.sp, next->cont.sp, &c->ring.owner_inside.value, (void *)(uintptr_t)next->reason);
     return true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Thread records: four parallel columns, free lists, generations.
+ * Thread records: five parallel columns, free lists, generations.
  *
  * A free record has the generation of its next life, so no handle names it.
  * When a generation is used up (after four thousand million lives) the record
@@ -26,6 +26,7 @@ enum {
 struct thread *thread_table;
 struct thread_cold *thread_cold_table;
 struct thread_waiter *thread_waiters;
+struct thread_room *thread_rooms;
 __typeof__(thread_count) thread_count;
 
 static struct {
@@ -41,10 +42,12 @@ static void unreserve(void)
     memory_unreserve(thread_table, depot.max * sizeof(struct thread));
     memory_unreserve(thread_cold_table, depot.max * sizeof(struct thread_cold));
     memory_unreserve(thread_waiters, depot.max * sizeof(struct thread_waiter));
+    memory_unreserve(thread_rooms, depot.max * sizeof(struct thread_room));
     memory_unreserve(timer_positions, depot.max * sizeof(timer_position));
     thread_table = NULL;
     thread_cold_table = NULL;
     thread_waiters = NULL;
+    thread_rooms = NULL;
     timer_positions = NULL;
 }
 
@@ -56,8 +59,10 @@ bool record_init(void)
         thread_table = memory_reserve(depot.max * sizeof(struct thread), (size_t)2 << 20);
         thread_cold_table = memory_reserve(depot.max * sizeof(struct thread_cold), (size_t)2 << 20);
         thread_waiters = memory_reserve(depot.max * sizeof(struct thread_waiter), (size_t)2 << 20);
+        thread_rooms = memory_reserve(depot.max * sizeof(struct thread_room), (size_t)2 << 20);
         timer_positions = memory_reserve(depot.max * sizeof(timer_position), (size_t)2 << 20);
-        if (thread_table != NULL && thread_cold_table != NULL && thread_waiters != NULL && timer_positions != NULL)
+        if (thread_table != NULL && thread_cold_table != NULL && thread_waiters != NULL && thread_rooms != NULL &&
+            timer_positions != NULL)
             return true;
         unreserve(); /* nobody has seen them */
     }
@@ -143,6 +148,7 @@ void record_end_life(void)
     discard_pages(thread_table, end * sizeof(struct thread), count * sizeof(struct thread));
     discard_pages(thread_cold_table, end * sizeof(struct thread_cold), count * sizeof(struct thread_cold));
     discard_pages(thread_waiters, end * sizeof(struct thread_waiter), count * sizeof(struct thread_waiter));
+    discard_pages(thread_rooms, end * sizeof(struct thread_room), count * sizeof(struct thread_room));
     discard_pages(timer_positions, end * sizeof(timer_position), count * sizeof(timer_position));
 }
 
@@ -160,6 +166,7 @@ static bool commit_locked(void)
     if (from + STEP > depot.max || !memory_commit(thread_table + from, STEP * sizeof(struct thread)) ||
         !memory_commit(thread_cold_table + from, STEP * sizeof(struct thread_cold)) ||
         !memory_commit(thread_waiters + from, STEP * sizeof(struct thread_waiter)) ||
+        !memory_commit(thread_rooms + from, STEP * sizeof(struct thread_room)) ||
         !memory_commit(timer_positions + from, STEP * sizeof(timer_position)))
         return false;
     if (from >= HUGE_FROM) {

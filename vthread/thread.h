@@ -53,18 +53,23 @@ struct thread {
     } link;
 
     /* Owner. */
-    int64_t deadline_ns; /* of the present timed wait */
-    uint16_t carrier;    /* index of the one it is, or was last, mounted on */
+    int64_t deadline_ns;    /* of the present timed wait */
+    uint16_t carrier : 10;  /* index of the one it is, or was last, mounted on; CARRIER_NONE */
+    uint16_t predictor : 2; /* carrier.h, may_skip_wake */
+    uint16_t held : 4;      /* locks it owns (thread_holds) */
     uint16_t saved_errno;
-    ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
-    uint8_t flags;         /* enum thread_flag */
-    uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
-    uint8_t predictor : 2; /* carrier.h, may_skip_wake */
-    uint8_t held : 6;      /* locks it owns (thread_holds) */
-    ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value */
+    ATOMIC(uint8_t) phase;     /* vthread_state_t; read by anybody */
+    ATOMIC(uint8_t) releasing; /* 1: it is about to free a mutex (sync/mutex.h); read by anybody */
+    uint8_t flags;             /* enum thread_flag */
+    uint8_t reason;            /* why the wait ended: 0, ETIMEDOUT or EINTR */
+    ATOMIC(void *) slot;       /* argument before the start; blocker while parked; joined value */
 };
 
 _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache line");
+
+enum { CARRIER_NONE = (1 << 10) - 1 };
+
+_Static_assert((int)CARRIERS_MAX <= (int)CARRIER_NONE, "thread.carrier");
 
 enum join_state { JOIN_NONE, JOIN_QUEUED, JOIN_GRANTED };
 
@@ -85,6 +90,14 @@ struct thread_waiter {
     uint32_t amount;       /* what is wanted, then what is given; the object's */
     ATOMIC(uint8_t) state; /* enum wait_state */
     ATOMIC(uint8_t) kind;  /* enum wait_kind: of thread.slot, while it waits; the thread's own, read by anybody */
+};
+
+/*
+ * Room for what a layer above keeps of a thread that waits, and others look at: a fourth column, touched by those who
+ * wait so.  The thread's own, but for what it and others agree upon while it waits.
+ */
+struct thread_room {
+    _Alignas(max_align_t) char bytes[80];
 };
 
 struct thread_extra;
@@ -127,7 +140,7 @@ struct thread_extra {
 
 /* ---- locks that the thread owns: for the message at its end ---- */
 
-enum { HELD_MANY = 63 }; /* from here on nobody counts, for the rest of its life, and nothing is said */
+enum { HELD_MANY = 15 }; /* from here on nobody counts, for the rest of its life, and nothing is said */
 
 static inline void thread_holds(struct thread *self)
 {
@@ -152,6 +165,7 @@ static inline bool thread_left_locks(const struct thread *t)
 extern HIDDEN struct thread *thread_table;
 extern HIDDEN struct thread_cold *thread_cold_table;
 extern HIDDEN struct thread_waiter *thread_waiters;
+extern HIDDEN struct thread_room *thread_rooms;
 
 static inline uint32_t thread_index(const struct thread *t)
 {

@@ -22,7 +22,6 @@ static int model_sched_yield(void)
 #include "sync/mutex.c"
 #include "sync/wait_queue.c"
 #define outcome queue_outcome
-#define LOOKS QUEUE_LOOKS
 #include "sync/queue.c"
 
 #include "tests/model/waiting.h"

@@ -20,6 +20,7 @@ enum { RECORDS = 1 + MODEL_ACTORS_MAX, DEADLINE = 5 };
 struct thread *thread_table;
 struct thread_cold *thread_cold_table;
 struct thread_waiter *thread_waiters;
+struct thread_room *thread_rooms;
 struct pool pool;
 _Thread_local struct carrier *carrier_current;
 __typeof__(runtime_is_forked) runtime_is_forked;
@@ -28,6 +29,7 @@ __typeof__(thread_count) thread_count;
 static MODEL_SHARED struct thread table[RECORDS];
 static MODEL_SHARED struct thread_cold cold_table[RECORDS];
 static MODEL_SHARED struct thread_waiter waiter_table[RECORDS];
+static MODEL_SHARED struct thread_room room_table[RECORDS];
 static MODEL_SHARED struct model_queue runnable[RECORDS];
 static MODEL_SHARED struct model_queue timers;
 
@@ -39,6 +41,7 @@ static void make_threads(void)
     thread_table = table;
     thread_cold_table = cold_table;
     thread_waiters = waiter_table;
+    thread_rooms = room_table;
     atomic_init(&thread_count, RECORDS);
     for (int i = 1; i < RECORDS; i++)
         atomic_init(&table[i].word, WORD_ACTIVE | ((uint64_t)1 << WORD_GENERATION_SHIFT));
@@ -81,6 +84,12 @@ void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list
     (void)list;
     if (word_wake(&t->word, number) == WAKE_RUN)
         make_runnable(t, reason);
+}
+
+/* thread_wake has made them runnable already. */
+void carrier_keep_all(struct task_list *list)
+{
+    (void)list;
 }
 
 int thread_wait(struct thread *self, uint64_t flags, int64_t deadline_ns)
