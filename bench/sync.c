@@ -5,7 +5,8 @@
  *     mutex             100 threads that lock and unlock one mutex again and again
  *     semaphore         10 permits; each task holds one over a yield
  *     queue_pingpong/N  an element there and one back, over two queues of capacity N
- *     queue_4_4         4 producers, 4 consumers, one queue with room for 128
+ *     queue_4_4/N       4 producers, 4 consumers, one queue with room for 128; each computes for
+ *                       N microseconds an element: do two carriers help each other then?
  */
 #include <stdlib.h>
 
@@ -124,17 +125,29 @@ static void queue_pingpong(const struct bench_run *run)
     bench_repeat_per_op(run, run->count, pingpong_once);
 }
 
+static void compute(void)
+{
+    if (running->bench->parameter > 0) {
+        int64_t until_ns = vthread_after_ns(running->bench->parameter * INT64_C(1000));
+
+        while (vthread_now_ns() < until_ns)
+            ;
+    }
+}
+
 static void *produces_or_consumes(void *arg)
 {
     bool consumes = (uintptr_t)arg % 2 != 0;
     uint64_t value;
     uint64_t n = 0;
 
-    for (uint64_t i = 0; i < running->count / SIDE; i++)
+    for (uint64_t i = 0; i < running->count / SIDE; i++) {
+        compute();
         if (consumes)
             n += vthread_queue_take(there, &value) == 0;
         else
             vthread_queue_put(there, &i);
+    }
     atomic_fetch_add_relaxed(&taken, n);
     return arg;
 }
@@ -165,6 +178,8 @@ const struct bench bench_sync[] = {
     ROW("semaphore", "10 permits, each held over a yield; by tasks", semaphore, 10000, .parameter = 0),
     ROW("queue_pingpong/0", "over two synchronous queues; by round trips", queue_pingpong, 300000, .parameter = 0),
     ROW("queue_pingpong/1", "over two queues of capacity 1; by round trips", queue_pingpong, 300000, .parameter = 1),
-    ROW("queue_4_4", "4 producers, 4 consumers, capacity 128; by elements", queue_4_4, 1000000, .parameter = 0),
+    ROW("queue_4_4/0", "4 producers, 4 consumers, capacity 128; by elements", queue_4_4, 1000000, .parameter = 0),
+    ROW("queue_4_4/1", "that compute for 1 us an element", queue_4_4, 300000, .parameter = 1),
+    ROW("queue_4_4/10", "that compute for 10 us an element", queue_4_4, 50000, .parameter = 10),
     {0},
 };
