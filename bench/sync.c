@@ -39,7 +39,7 @@ static uint64_t guarded;
 
 static void *locks(void *arg)
 {
-    for (uint64_t i = 0; i < running->count / CONTENDERS; i++) {
+    for (uint64_t n = running->count / CONTENDERS; n > 0; n--) {
         vthread_mutex_lock(&mutex);
         guarded++;
         vthread_mutex_unlock(&mutex);

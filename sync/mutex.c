@@ -138,7 +138,7 @@ static bool spin(struct mutex *m, struct thread *self)
 static bool is_announced_locked(struct mutex *m, struct thread *owner)
 {
     barrier_heavy(); /* pairs with the light one in mutex_release_at_once */
-    for (int i = 1; atomic_load_acquire(&owner->releasing) != 0; i++)
+    for (int i = 1; atomic_load_acquire(&owner->held) & THREAD_RELEASING; i++)
         before_next_look(i);
     return atomic_load_relaxed(&m->word) & MUTEX_QUEUED;
 }
@@ -367,9 +367,7 @@ int vthread_mutex_unlock(vthread_mutex_t *mutex)
 {
     struct thread *self = thread_mounted();
 
-    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_release_at_once(mutex_of(mutex), self))) {
-        lock_is_let_go(self, mutex);
+    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_release_at_once(mutex_of(mutex), self, 1)))
         return 0;
-    }
     return unlock_slow(mutex_of(mutex));
 }

@@ -43,16 +43,16 @@
  * 4. While there is an owner, others change the word with the queue's lock only, and by CAS; the owner
  *    frees it by a plain store, if it has just seen its index alone there.  The store would take away a
  *    QUEUED of a moment ago.  So who has set QUEUED looks whether the owner was about to do that
- *    (thread.releasing), and waits until it has; then looks again:
+ *    (THREAD_RELEASING), and waits until it has; then looks again:
  *
  *        owner                            who has set QUEUED, with the queue's lock
- *        releasing := 1                   word: QUEUED, by a CAS that sees the owner
+ *        held |= RELEASING                word: QUEUED, by a CAS that sees the owner
  *        barrier_light()                  barrier_heavy()
- *        word is our index alone?         wait while the owner's releasing is 1
+ *        word is our index alone?         wait while the owner's held has RELEASING
  *        then word := 0                   word: has QUEUED still?  Then the owner will see it.
- *        releasing := 0
+ *        held &= ~RELEASING
  *
- *    If the owner has not seen QUEUED, then by the asymmetric pair the other one sees releasing, and
+ *    If the owner has not seen QUEUED, then by the asymmetric pair the other one sees RELEASING, and
  *    after it the store.  The owner is in there for a few instructions, and touches nothing
  *    but its own record after the store; so 3 holds without a flag in the mutex.
  *    The price is a membarrier(2) where there was nobody in the queue before; that of a
@@ -106,24 +106,26 @@ static inline bool mutex_try(struct mutex *m, struct thread *self)
     return atomic_cas_acq_rel(&m->word, &free, thread_index(self)); /* pairs with that of the owner before */
 }
 
-/* If the word is the index of the thread, and nothing else: free it. */
-static inline bool mutex_release_at_once(struct mutex *m, struct thread *self)
+/* If the word is the index of the thread, and nothing else: free it, which is `counted` (1 or 0) of those it holds. */
+static inline bool mutex_release_at_once(struct mutex *m, struct thread *self, unsigned counted)
 {
+    uint8_t held = atomic_load_relaxed(&self->held);
     bool alone;
 
-    atomic_store_relaxed(&self->releasing, 1);
-    barrier_light(); /* pairs with the heavy one in announce */
+    atomic_store_relaxed(&self->held, held | THREAD_RELEASING);
+    barrier_light(); /* pairs with the heavy one in is_announced_locked */
     alone = atomic_load_relaxed(&m->word) == thread_index(self);
     if (LIKELY(alone))
-        atomic_store_release(&m->word, 0);     /* pairs with the CAS of the next owner */
-    atomic_store_release(&self->releasing, 0); /* pairs with the acquire in announce: the word first */
+        atomic_store_release(&m->word, 0); /* pairs with the CAS of the next owner */
+    held = (uint8_t)((held - (alone ? counted : 0)) & ~THREAD_RELEASING);
+    atomic_store_release(&self->held, held); /* pairs with the acquire in is_announced_locked: the word first */
     return alone;
 }
 
 /* The owner's. */
 static inline void mutex_release(struct mutex *m, struct thread *self)
 {
-    if (UNLIKELY(!mutex_release_at_once(m, self)))
+    if (UNLIKELY(!mutex_release_at_once(m, self, 0)))
         mutex_release_slow(m);
 }
 

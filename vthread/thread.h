@@ -56,13 +56,12 @@ struct thread {
     int64_t deadline_ns;    /* of the present timed wait */
     uint16_t carrier : 10;  /* index of the one it is, or was last, mounted on; CARRIER_NONE */
     uint16_t predictor : 2; /* carrier.h, may_skip_wake */
-    uint16_t held : 4;      /* locks it owns (thread_holds) */
     uint16_t saved_errno;
-    ATOMIC(uint8_t) phase;     /* vthread_state_t; read by anybody */
-    ATOMIC(uint8_t) releasing; /* 1: it is about to free a mutex (sync/mutex.h); read by anybody */
-    uint8_t flags;             /* enum thread_flag */
-    uint8_t reason;            /* why the wait ended: 0, ETIMEDOUT or EINTR */
-    ATOMIC(void *) slot;       /* argument before the start; blocker while parked; joined value */
+    ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
+    ATOMIC(uint8_t) held;  /* thread_holds, and THREAD_RELEASING; its own, read by anybody */
+    uint8_t flags;         /* enum thread_flag */
+    uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
+    ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value */
 };
 
 _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache line");
@@ -138,26 +137,26 @@ struct thread_extra {
     bool failed;
 };
 
-/* ---- locks that the thread owns: for the message at its end ---- */
+/* ---- locks that the thread owns: their number, modulo 128, for the message at its end ---- */
 
-enum { HELD_MANY = 15 }; /* from here on nobody counts, for the rest of its life, and nothing is said */
+enum { THREAD_RELEASING = 1 << 7 }; /* it is about to free a mutex (sync/mutex.h) */
+
+/* Each store but that of RELEASING is a release: who sees any of them sees all that came before the last end of it. */
 
 static inline void thread_holds(struct thread *self)
 {
-    if (LIKELY(self->held < HELD_MANY))
-        self->held++;
+    atomic_store_release(&self->held, (atomic_load_relaxed(&self->held) + 1) & ~THREAD_RELEASING);
 }
 
 static inline void thread_lets_go(struct thread *self)
 {
-    if (LIKELY(self->held > 0) && LIKELY(self->held < HELD_MANY))
-        self->held--;
+    atomic_store_release(&self->held, (atomic_load_relaxed(&self->held) - 1) & ~THREAD_RELEASING);
 }
 
 /* Does it end as the owner of locks? */
-static inline bool thread_left_locks(const struct thread *t)
+static inline bool thread_left_locks(struct thread *t)
 {
-    return UNLIKELY(t->held > 0) && t->held < HELD_MANY;
+    return UNLIKELY(atomic_load_relaxed(&t->held) > 0);
 }
 
 /* ---- records and handles ---- */

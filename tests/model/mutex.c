@@ -212,9 +212,9 @@ static const struct model models[] = {
      .actors = {{"a", locks}, {"b", locks}},
      .mutants = MUTANTS(
          {MODEL_WEAKEN, "mutex_release_at_once", "store", "word"}, {MODEL_WEAKEN, "is_announced_locked", "heavy", NULL},
-         {MODEL_DROP, "mutex_release_at_once", "store", "releasing"},
-         {MODEL_WEAKEN, "mutex_release_at_once", "store", "releasing"},
-         {MODEL_WEAKEN, "is_announced_locked", "load", "releasing"}, {MODEL_SPLIT, "mutex_try", "cas", NULL},
+         {MODEL_DROP, "mutex_release_at_once", "store", "held"},
+         {MODEL_WEAKEN, "mutex_release_at_once", "store", "held"},
+         {MODEL_WEAKEN, "is_announced_locked", "load", "held"}, {MODEL_SPLIT, "mutex_try", "cas", NULL},
          {MODEL_SPLIT, "take_or_announce_locked", "cas", NULL}, {MODEL_DROP, "wait_queue_append", "store", NULL},
          {MODEL_DROP, "pass_on_locked", "store", NULL})},
     {.name = "three",
