@@ -745,6 +745,7 @@ int vthread_queue_new(vthread_queue_t **ret_queue, size_t elem_bytes, size_t cap
     q->elem_bytes = elem_bytes;
     q->capacity = capacity;
     q->room = room;
+    q->random = (uint64_t)clock_monotonic_ns() ^ (uintptr_t)q; /* fresh queues are not all alike */
     if (room > 0 && (q->ring = memory_alloc(room * elem_bytes)) == NULL) {
         memory_free(q);
         return ENOMEM;

@@ -429,6 +429,27 @@ Test(select, each_of_those_that_are_ready_has_the_same_chance)
     free_several();
 }
 
+/* Not every program selects from the same queues again and again. */
+Test(select, the_chances_are_the_same_among_new_queues)
+{
+    int times[2] = {0, 0};
+    long value = 1;
+
+    for (int i = 0; i < 400; i++) {
+        vthread_queue_t *two[2] = {make(1), make(1)};
+        vthread_queue_case_t c[2] = {
+            {.queue = two[0], .op = VTHREAD_QUEUE_PUT, .elem = &value},
+            {.queue = two[1], .op = VTHREAD_QUEUE_PUT, .elem = &value},
+        };
+
+        times[vthread_queue_select(c, 2)]++;
+        cr_assert_eq(vthread_queue_free(two[0]), 0);
+        cr_assert_eq(vthread_queue_free(two[1]), 0);
+    }
+    /* By chance about once in 10^23. */
+    cr_assert(times[0] > 100 && times[1] > 100, "%d and %d times", times[0], times[1]);
+}
+
 Test(select, a_closed_queue_is_ready)
 {
     vthread_queue_case_t cases[QUEUES];
