@@ -132,6 +132,15 @@ void *memory_alloc_lines(size_t bytes)
     return memset(p, 0, bytes);
 }
 
+void *memory_copy(const void *from, size_t bytes)
+{
+    void *copy = memory_alloc(bytes > 0 ? bytes : 1);
+
+    if (copy != NULL && bytes > 0)
+        memcpy(copy, from, bytes);
+    return copy;
+}
+
 void memory_free(void *p)
 {
     free(p);

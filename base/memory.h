@@ -43,8 +43,9 @@ void memory_huge(void *base, size_t bytes);
 NODISCARD bool memory_guard(void *base, size_t bytes);
 NODISCARD bool memory_unguard(void *base, size_t bytes);
 
-void *memory_alloc(size_t bytes);       /* zeroed; NULL when out of memory */
-void *memory_alloc_lines(size_t bytes); /* the same, at the beginning of a cache line */
+void *memory_alloc(size_t bytes);                  /* zeroed; NULL when out of memory */
+void *memory_alloc_lines(size_t bytes);            /* the same, at the beginning of a cache line */
+void *memory_copy(const void *from, size_t bytes); /* of no bytes, too, which is not NULL; NULL when out of memory */
 void memory_free(void *p);
 
 #endif

@@ -170,10 +170,7 @@ static void run_task(struct worker *worker, struct vthread_future *f)
     }
     worker->task = NULL;
     f->work.error = worker->work.error;
-    if (f->work.error != 0)
-        future_end(f, FUTURE_FAILED, NULL);
-    else
-        future_end(f, FUTURE_SUCCEEDED, worker->value);
+    future_end(f, f->work.error != 0 ? FUTURE_FAILED : FUTURE_SUCCEEDED, worker->value);
 }
 
 static void *run(void *work)

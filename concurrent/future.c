@@ -81,19 +81,16 @@ void future_end(struct vthread_future *f, uint32_t state, void *value)
     if (UNLIKELY(w & FUTURE_COPY))
         memory_free(f->arg);
     f->discard = discard;
-    f->value = value;
+    f->value = state == FUTURE_SUCCEEDED ? value : NULL;
     w = settle(f, state);
     if (state != FUTURE_CANCELLED)
         vthread_interrupted(); /* was for the task, not for what the callbacks do */
-    if (!(w & FUTURE_HELD)) {
+    if (!(w & FUTURE_HELD))
         future_recycle(f);
-        if (future_state(w) == FUTURE_FAILED)
-            thread_failed(thread_self(NULL), VTHREAD_FAILURE_FAILED, error);
-        else
-            call_discard(discard, value);
-    } else if (future_state(w) == FUTURE_CANCELLED) {
-        call_discard(discard, value);
-    }
+    if (!(w & FUTURE_HELD) && future_state(w) == FUTURE_FAILED)
+        thread_failed(thread_self(NULL), VTHREAD_FAILURE_FAILED, error);
+    if (!(w & FUTURE_HELD) || future_state(w) != FUTURE_SUCCEEDED)
+        call_discard(discard, value); /* nobody will take it */
     if (UNLIKELY(member != NULL))
         group_member_ended(member, future_state(w) == FUTURE_SUCCEEDED);
 }

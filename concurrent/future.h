@@ -44,9 +44,9 @@ void future_recycle(struct vthread_future *f);
 NODISCARD bool future_begin(struct vthread_future *f, vthread_t runner);
 
 /*
- * The task is over: FUTURE_SUCCEEDED with the value, FUTURE_FAILED with the code in work.error, or
- * FUTURE_CANCELLED.  The future is not to be touched after that.  Calls the program's callbacks, which
- * may wait.
+ * The task is over: FUTURE_SUCCEEDED with the value, FUTURE_FAILED with the code in work.error (and a
+ * value, perhaps, for nobody), or FUTURE_CANCELLED.  The future is not to be touched after that.  Calls the program's
+ * callbacks, which may wait.
  */
 MAY_SWITCH
 void future_end(struct vthread_future *f, uint32_t state, void *value);

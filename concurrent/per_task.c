@@ -15,7 +15,8 @@ enum { SHARDS_MAX = 64 };
 struct per_task {
     struct vthread_executor common;
     struct count count;
-    ATOMIC(bool) stopping; /* every task is interrupted, also those whose submit is under way */
+    ATOMIC(uint64_t) refused; /* of those counted, came to nothing */
+    ATOMIC(bool) stopping;    /* every task is interrupted, also those whose submit is under way */
     struct count_shard shards[];
 };
 
@@ -87,8 +88,10 @@ static int submit(struct vthread_executor *common, struct vthread_future *f)
     f->work.hooks = &per_task_hooks;
     if (LIKELY(count_begin(&ex->count, shard_here(ex))))
         error = UNLIKELY(own_stack) ? create_with_own_stack(common, f) : thread_create_work(common->attr, &f->work);
-    if (UNLIKELY(error != 0))
+    if (UNLIKELY(error != 0)) {
+        atomic_fetch_add_relaxed(&ex->refused, 1);
         count_out(ex);
+    }
     return error;
 }
 
@@ -118,12 +121,16 @@ static int stop(struct vthread_executor *common)
 static void stats(struct vthread_executor *common, vthread_executor_stats_t *stats)
 {
     const struct count *count = &per_task_of(common)->count;
+    uint64_t refused;
 
     for (uint32_t i = 0; i < count->shards; i++)
         stats->completed += atomic_load_acquire(&count->shard[i].ended);
     for (uint32_t i = 0; i < count->shards; i++)
         stats->submitted += atomic_load_acquire(&count->shard[i].begun);
     stats->running = stats->submitted - stats->completed;
+    refused = atomic_load_relaxed(&per_task_of(common)->refused);
+    stats->submitted -= refused;
+    stats->completed -= refused < stats->completed ? refused : stats->completed; /* its end may not be seen yet */
 }
 
 static void let_others_run(void)

@@ -34,6 +34,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "sync/sync_internal.h"
 #include "vthread/thread.h"
 
 #define FLOOD (1 << 30) /* more than there can be threads, and with all places still a semaphore's count */
@@ -406,13 +407,11 @@ int vthread_pool_discard(vthread_pool_t *p, void *obj)
 
 /* ---- making, closing, freeing ---- */
 
-static bool are_params_valid(const vthread_pool_params_t *params)
+static bool params_are_valid(const vthread_pool_params_t *params)
 {
-    static const uintptr_t zero[sizeof params->reserved / sizeof params->reserved[0]];
-
     return params != NULL && params->create != NULL && params->max_idle_ns >= 0 && params->max_objects > 0 &&
            params->max_objects <= VTHREAD_POOL_OBJECTS_MAX &&
-           memcmp(params->reserved, zero, sizeof params->reserved) == 0;
+           words_are_zero(params->reserved, LENGTH_OF(params->reserved));
 }
 
 int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *params)
@@ -420,7 +419,7 @@ int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *par
     vthread_pool_t *p;
     uint32_t buckets = 1;
 
-    if (ret_pool == NULL || !are_params_valid(params))
+    if (ret_pool == NULL || !params_are_valid(params))
         return EINVAL;
     if (stack_is_private(params->user))
         return stack_refuse_private("vthread_pool_new", "the user of its functions", params->user);

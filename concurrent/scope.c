@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "sync/sync_internal.h"
 
 enum { LOCKS = 64 };
 
@@ -174,10 +175,8 @@ static int start_watch(struct vthread_scope *s)
 
 static bool params_are_valid(const vthread_scope_params_t *params)
 {
-    for (size_t i = 0; i < sizeof params->reserved / sizeof params->reserved[0]; i++)
-        if (params->reserved[i] != 0)
-            return false;
-    return (unsigned)params->joiner <= VTHREAD_SCOPE_AWAIT_ALL && thread_attr_is_valid(&params->attr);
+    return words_are_zero(params->reserved, LENGTH_OF(params->reserved)) &&
+           (unsigned)params->joiner <= VTHREAD_SCOPE_AWAIT_ALL && thread_attr_is_valid(&params->attr);
 }
 
 static size_t bytes_of(const char *text)
@@ -455,15 +454,8 @@ int vthread_scope_fork(vthread_scope_t *s, void *(*fn)(void *arg), void *arg, vt
 
     if (error != 0)
         return error;
-    if (stack_is_private(arg)) {
-        misuse(
-            "vthread_scope_fork",
-            "the argument (%p) points into this virtual thread's own stack, whose frames move while it waits; pass a "
-            "copy (vthread_scope_fork_copy), allocate it, or give the thread a dedicated stack "
-            "(.stack = VTHREAD_STACK_DEDICATED)",
-            arg);
-        return EFAULT;
-    }
+    if (UNLIKELY(stack_is_private(arg)))
+        return stack_refuse_private("vthread_scope_fork", "the argument", arg);
     return fork_one(s, fn, arg, NULL, ret_subtask);
 }
 
@@ -477,11 +469,9 @@ int vthread_scope_fork_copy(vthread_scope_t *s, void *(*fn)(void *arg), const vo
         return error;
     if (ptr == NULL && size > 0)
         return EINVAL;
-    copy = memory_alloc(size > 0 ? size : 1);
+    copy = memory_copy(ptr, size);
     if (copy == NULL)
         return ENOMEM;
-    if (size > 0)
-        memcpy(copy, ptr, size);
     return fork_one(s, fn, copy, copy, ret_subtask);
 }
 

@@ -251,13 +251,11 @@ int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void 
     if (error != 0)
         return error;
     extra = thread_extra_get(t);
-    if (extra == NULL || (extra->copy = memory_alloc(size > 0 ? size : 1)) == NULL) {
+    if (extra == NULL || (extra->copy = memory_copy(ptr, size)) == NULL) {
         discard(t, &m);
         made(&m);
         return ENOMEM;
     }
-    if (size > 0)
-        memcpy(extra->copy, ptr, size);
     atomic_store_relaxed(&t->slot, extra->copy);
     return begin(ret_thread, attr, t, &m);
 }

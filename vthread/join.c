@@ -162,7 +162,7 @@ void thread_finish(void *value)
     work = thread_work(self);
     if (UNLIKELY(work != NULL)) {
         set_place(self, (void *)(uintptr_t)work->hooks->run); /* it has none any more */
-        work->hooks->end(work, work->error == 0 ? value : NULL);
+        work->hooks->end(work, value);
         value = NULL;
     }
     if (self->flags & THREAD_PLATFORM)

@@ -18,7 +18,7 @@ struct thread_work_hooks {
     void *(*run)(void *work); /* instead of fn(arg) */
     /*
      * On the thread's own stack, the last thing that it does; may wait.  value is what run has returned
-     * or vthread_exit was given, NULL if work->error is set.  The work may be freed in here: the thread
+     * or vthread_exit was given, even if work->error is set.  The work may be freed in here: the thread
      * has none any more (thread_goes_on: it jumps out of this, and has).
      */
     void (*end)(struct thread_work *work, void *value);

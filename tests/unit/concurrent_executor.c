@@ -161,7 +161,7 @@ Test(executor, results)
         cr_assert_null(wrong, "%s", (char *)wrong);
         help_run_with(&virtually, gets_results, ex);
         help_run_with(&on_platform, gets_results, ex);
-        cr_assert_eq(atomic_load(&discards), 0);
+        cr_assert_eq(atomic_load(&discarded), 3 * 6); /* of those that failed, and exited */
     }
 }
 
@@ -473,6 +473,48 @@ Test(executor, values_nobody_took_are_discarded_once)
         cr_assert_eq(vthread_executor_close(ex), 0);
         cr_assert_eq(atomic_load(&discards), 3);
         cr_assert_eq(atomic_load(&discarded), 1011);
+    }
+}
+
+static void *fails_with_a_value(void *arg)
+{
+    vthread_fail(EBADMSG);
+    return arg;
+}
+
+/* A task should return what vthread_fail does; one that does not loses nothing. */
+Test(executor, values_of_failed_tasks_are_discarded)
+{
+    BOTH(ex)
+    {
+        vthread_future_t *f = submit(ex, fails_with_a_value, (void *)1);
+        void *value = (void *)7;
+
+        cr_assert_eq(vthread_future_get(f, &value), ECHILD);
+        cr_assert_eq(vthread_future_error(f), EBADMSG);
+        cr_assert_eq(value, (void *)7);
+        cr_assert(EVENTUALLY(atomic_load(&discards) == 1));
+        vthread_future_free(f);
+        cr_assert_eq(vthread_executor_close(ex), 0);
+        cr_assert_eq(atomic_load(&discards), 1);
+        cr_assert_eq(atomic_load(&discarded), 1);
+    }
+}
+
+Test(executor, refused_tasks_are_not_counted)
+{
+    BOTH(ex)
+    {
+        vthread_executor_stats_t stats;
+
+        vthread_future_free(submit(ex, help_return, NULL));
+        cr_assert_eq(vthread_executor_shutdown(ex), 0);
+        cr_assert_eq(vthread_executor_submit(ex, help_return, NULL, NULL), ECANCELED);
+        cr_assert_eq(vthread_executor_await_until(ex, vthread_after_ms(60000)), 0);
+        cr_assert_eq(vthread_executor_stats(ex, &stats), 0);
+        cr_assert_eq(stats.submitted, 1);
+        cr_assert_eq(stats.completed, 1);
+        cr_assert_eq(vthread_executor_close(ex), 0);
     }
 }
 
