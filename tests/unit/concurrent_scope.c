@@ -490,7 +490,7 @@ Test(scope, an_argument_in_the_private_stack_is_refused)
 {
     help_run(fork_local, NULL);
     cr_assert_eq(atomic_load(&messages.count), 1);
-    cr_assert_not_null(strstr(messages.last, "vthread_scope_fork_copy"), "%s", messages.last);
+    cr_assert_not_null(strstr(messages.last, "the _copy form"), "%s", messages.last);
 }
 
 static void *dedicated_passes_locals(void *arg)
