@@ -69,30 +69,26 @@ void carrier_deliver(struct carrier *to, struct task *task, bool bound)
         carrier_notify(to);
 }
 
-void carrier_keep(struct carrier *c, struct task *task)
+void carrier_keep(struct carrier *c, struct task_list *list)
 {
-    lock_acquire(&c->inbox_lock);
-    task_list_append(&c->inbox, task);
-    atomic_store_relaxed(&c->inbox_count, c->inbox.count);
-    lock_release(&c->inbox_lock);
-    c->pushes++;
-    atomic_store_relaxed(&c->wake_skipped, true);
-    barrier_light(); /* the task before the look; carrier_hogged has the other half */
-    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
-        carrier_forward_inbox(c);
-}
-
-void carrier_keep_all(struct task_list *list)
-{
-    struct carrier *c = carrier_self();
+    uint64_t turn = atomic_load_relaxed(&c->begun) + ring_count(&c->ring) + 1;
     struct task *task;
 
-    if (c == NULL) {
-        pool_inject_all(list);
+    if (list->first == NULL)
         return;
+    lock_acquire(&c->inbox_lock);
+    while ((task = task_list_take(list)) != NULL) {
+        task_list_append(&c->inbox, task);
+        c->pushes++;
     }
-    while ((task = task_list_take(list)) != NULL)
-        carrier_keep(c, task);
+    atomic_store_relaxed(&c->inbox_count, c->inbox.count);
+    lock_release(&c->inbox_lock);
+    if (turn < atomic_load_relaxed(&c->look_at)) /* behind those in the ring, no later */
+        atomic_store_relaxed(&c->look_at, turn);
+    atomic_store_relaxed(&c->wake_skipped, true);
+    barrier_light(); /* the tasks before the look; carrier_hogged has the other half */
+    if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
+        carrier_forward_inbox(c);
 }
 
 void pool_inject(struct task *task)
@@ -496,9 +492,16 @@ static struct task *look_around(struct carrier *c)
             poll_now(c);
         }
     }
-    if ((task = take_inbox(c)) != NULL)
+    /* Neither shall wait for ever behind the other, or behind the ring, nor that behind them. */
+    task = take_injected(c);
+    if (LIKELY(atomic_load_relaxed(&c->inbox_count) == 0))
         return task;
-    return take_injected(c);
+    if (task != NULL)
+        carrier_push(c, task);
+    task = take_inbox(c);
+    if (atomic_load_relaxed(&c->inbox_count) > 0)
+        atomic_store_relaxed(&c->look_at, atomic_load_relaxed(&c->begun) + 2);
+    return task;
 }
 
 /* The own ring has nothing, or it is time to look around. */

@@ -233,12 +233,10 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
 }
 
 /*
- * Carrier: make a task runnable, here, and let nobody be woken for it or steal it: its next turn is on this carrier,
- * unless that blocks, or the monitor sees in a tick or two that it has other things to do.
+ * Carrier: make each task of a list runnable, here, and let nobody be woken for it or steal it: its next turn is on
+ * this carrier, unless that blocks, or the monitor sees in a tick or two that it has other things to do.
  */
-void carrier_keep(struct carrier *c, struct task *task);
-/* The same with each of a list; from other threads they go to whichever carrier. */
-void carrier_keep_all(struct task_list *list);
+void carrier_keep(struct carrier *c, struct task_list *list);
 
 /* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */
 void carrier_deliver(struct carrier *to, struct task *task, bool bound);

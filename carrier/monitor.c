@@ -129,12 +129,15 @@ static void measure_slice(struct carrier *c, int64_t now_ns)
     }
 }
 
-/* Tasks wait at a carrier that nobody was woken for.  Has that been wrong?  Then whoever is idle may have them. */
+/*
+ * Tasks wait at a carrier that nobody was woken for.  Has that been wrong?  Then whoever is idle may have them;
+ * anyway: it has run one task all the time, so whoever looks around next may.
+ */
 static void make_up_for_skipped_wake(struct carrier *c, bool anyway)
 {
+    if (idle_count(&pool.idle) == 0 && !anyway)
+        return; /* to be looked at again: who gets idle later finds none that are kept */
     atomic_store_relaxed(&c->wake_skipped, false);
-    if (idle_count(&pool.idle) == 0)
-        return;
     if (atomic_load_relaxed(&c->inbox_count) > 0)
         carrier_forward_inbox(c);
     pool_wake_one(anyway);

@@ -81,16 +81,17 @@ static bool pass_on(struct mutex *m)
 {
     struct granted granted = {0, 0};
     struct task_list kept;
+    struct carrier *c;
     bool keep = false;
     bool passed;
 
     lock_acquire(&m->queue.lock);
     passed = pass_on_locked(m, &granted, &keep);
     lock_release(&m->queue.lock);
-    if (keep) {
+    if (keep && (c = carrier_self()) != NULL) {
         task_list_init(&kept);
         wait_queue_wake_chain(granted, &kept);
-        carrier_keep_all(&kept);
+        carrier_keep(c, &kept);
     } else {
         wait_queue_wake(granted);
     }
@@ -133,7 +134,7 @@ static bool spin(struct mutex *m, struct thread *self)
 
 /*
  * With the queue's lock, QUEUED having been set while that thread was the owner: is it sure to see it?
- * (Invariant 4.)
+ * (Invariant 4.  Fair ones are never freed by a plain store: FAIR is in the word, too.)
  */
 static bool is_announced_locked(struct mutex *m, struct thread *owner)
 {
@@ -155,7 +156,7 @@ static bool take_or_announce_locked(struct mutex *m, struct thread *self, uint32
         } else if ((w & announced) == announced) {
             return false;
         } else if (atomic_cas_acq_rel(&m->word, &w, w | announced)) {
-            if ((w & MUTEX_QUEUED) || is_announced_locked(m, &thread_table[w & MUTEX_OWNER]))
+            if ((w & (MUTEX_QUEUED | MUTEX_FAIR)) || is_announced_locked(m, &thread_table[w & MUTEX_OWNER]))
                 return false;
             w = atomic_load_relaxed(&m->word);
         }

@@ -82,7 +82,8 @@ struct waiters {
 struct vthread_queue {
     struct mutex mutex;
     bool closed;
-    uint8_t keep;         /* so many of those woken next are kept by the waker's carrier */
+    uint8_t keep;         /* so many of those woken next are kept by the waker's carrier, ... */
+    uint32_t keep_epoch;  /* ... in this second */
     int64_t contended_ns; /* when a carrier had to wait for the mutex last */
     uint64_t random;      /* of selects in which this is the first queue */
     size_t elem_bytes;
@@ -103,6 +104,7 @@ static NOINLINE void queue_lock_slow(vthread_queue_t *q, struct thread *self)
     mutex_acquire_ours_slow(&q->mutex, self);
     now_ns = clock_monotonic_ns();
     q->keep = now_ns - q->contended_ns < CROWDED_NS ? KEEP : 0;
+    q->keep_epoch = atomic_load_relaxed(&pool.epoch);
     q->contended_ns = now_ns;
 }
 
@@ -233,16 +235,17 @@ struct woken {
 
 static void wake(struct woken woken)
 {
+    struct task_list kept;
+    struct carrier *c;
+
     if (woken.thread == NULL)
         return;
     if (woken.node != NULL)
         atomic_store_release(&woken.node->state, OVER); /* pairs with the acquire in await_counterpart */
-    if (woken.keep) {
-        struct task_list list;
-
-        task_list_init(&list);
-        thread_wake(woken.thread, woken.number, 0, &list);
-        carrier_keep_all(&list);
+    if (woken.keep && (c = carrier_self()) != NULL) {
+        task_list_init(&kept);
+        thread_wake(woken.thread, woken.number, 0, &kept);
+        carrier_keep(c, &kept);
     } else {
         thread_wake(woken.thread, woken.number, 0, NULL);
     }
@@ -251,9 +254,12 @@ static void wake(struct woken woken)
 /* The thread that waits with the node is to be woken once the mutex is released. */
 static struct woken complete(vthread_queue_t *q, struct node *node, int result)
 {
-    struct woken woken = {node->thread, node, node->number, q->keep > 0};
+    struct woken woken = {node->thread, node, node->number, false};
 
-    q->keep -= woken.keep;
+    if (UNLIKELY(q->keep > 0)) {
+        q->keep--;
+        woken.keep = q->keep_epoch == atomic_load_relaxed(&pool.epoch);
+    }
 
     node->result = result;
     if (node->select == NULL) {

@@ -36,6 +36,7 @@
 #define SYNC_WAIT_QUEUE_H
 
 #include <sched.h>
+#include <time.h>
 
 #include "base/futex.h"
 #include "vthread/thread.h"
@@ -45,9 +46,13 @@ enum { LOOKS = 100 }; /* at what somebody is about to change, before giving him 
 /* Between the looks at what another thread changes within a few instructions, if it has a CPU.  i: 1, 2 ... */
 static inline void before_next_look(int i)
 {
+    static const struct timespec a_little = {.tv_nsec = 50000};
+
     cpu_pause();
     if (i % LOOKS == 0)
         sched_yield();
+    if (UNLIKELY(i % (LOOKS * LOOKS) == 0))
+        nanosleep(&a_little, NULL); /* we may have the CPU by a priority that he has not */
 }
 
 struct wait_queue {

@@ -153,7 +153,7 @@ static struct thread *foreign_self(struct platform *pl)
     *thread_cold(t) = (struct thread_cold){0};
     t->flags = THREAD_PLATFORM;
     t->reason = 0;
-    atomic_store_relaxed(&t->held, 0);
+    atomic_store_release(&t->held, 0); /* as all of its stores (thread_holds) */
     t->deadline_ns = INT64_MAX;
     atomic_store_relaxed(&t->slot, NULL);
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);

@@ -2,9 +2,9 @@
 /*
  * The record of a thread, virtual or platform.
  *
- * Split into a hot part of one cache line and a cold part, kept in two parallel
- * arrays (with the timer column of carrier/timer.h as the third) that are
- * reserved once and grow by committing pages: records are never unmapped, a
+ * Split into a hot part of one cache line, a cold part, and what only those need
+ * who wait in certain ways, kept in parallel arrays (with the timer column of carrier/timer.h as the
+ * fifth) that are reserved once and grow by committing pages: records are never unmapped, a
  * handle is an index and a generation, and a collector or a dump walks them by
  * index.
  *

@@ -87,8 +87,9 @@ void thread_wake(struct thread *t, uint32_t number, int reason, struct task_list
 }
 
 /* thread_wake has made them runnable already. */
-void carrier_keep_all(struct task_list *list)
+void carrier_keep(struct carrier *c, struct task_list *list)
 {
+    (void)c;
     (void)list;
 }
 
