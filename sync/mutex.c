@@ -10,8 +10,9 @@
 
 enum {
     HAND_OVER_NS = 1000 * 1000,
-    SPINS = 4,           /* looks at an owner that is running, before queueing up */
-    FORGOTTEN_AFTER = 2, /* a loss of one who was woken; so many others have to win */
+    SPINS = 4, /* looks at an owner that is running, before queueing up */
+    LOSSES_MAX = 3,
+    LOSSES_MANY = 2, /* of those who were woken, less those of them who have won */
 };
 
 enum { GIVEN_A_TRY, GIVEN_THE_LOCK };
@@ -65,7 +66,7 @@ static bool pass_on_locked(struct mutex *m, struct granted *granted, bool *ret_k
         atomic_store_relaxed(&m->word, w & ~(MUTEX_QUEUED | MUTEX_HAND_OVER)); /* the lock's release orders */
         return false;
     }
-    *ret_keep = m->losses > 0 && !hands_over;
+    *ret_keep = m->losses >= LOSSES_MANY && !hands_over;
     if (oldest != 0 && hands_over) {
         grant_locked(m, GIVEN_THE_LOCK, granted);
         next |= oldest | (wait_queue_is_empty(&m->queue) ? 0 : MUTEX_QUEUED);
@@ -175,9 +176,9 @@ static bool take_or_queue_up(struct mutex *m, struct thread *self, bool in_place
     taken = take_or_announce_locked(m, self, announced, others);
     if (woken) {
         m->woken--;
-        if (!taken)
-            m->losses = FORGOTTEN_AFTER;
-        else if (m->losses > 0)
+        if (!taken && m->losses < LOSSES_MAX)
+            m->losses++;
+        else if (taken && m->losses > 0)
             m->losses--;
     }
     if (!taken) {

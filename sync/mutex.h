@@ -11,7 +11,7 @@
  *     under the queue's lock
  *            woken      so many former waiters are about to try
  *            in_place   so many in the queue keep their stack while they wait
- *            losses     of those woken, of late, against newcomers
+ *            losses     of those woken, of late, less their wins: 0 to 3
  *
  * Uncontended it is a CAS from 0 to the owner's index, and a plain store back (4).
  *

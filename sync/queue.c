@@ -45,9 +45,10 @@
 #include "sync/sync_internal.h"
 
 enum {
-    RING_FIRST = 16,        /* elements that an unbounded queue begins with */
-    CROWDED_NS = 20 * 1000, /* between two times that a carrier had to wait for another one, and ... */
-    KEEP = 250,             /* ... so many threads are to stay with whoever wakes them */
+    RING_FIRST = 16,   /* elements that an unbounded queue begins with */
+    CROWDED_NS = 5000, /* between two times that a carrier had to wait for another one: soon */
+    CROWDED_TIMES = 8, /* if that comes so often in a row, ... */
+    KEEP = 1000,       /* ... so many threads are to stay with whoever wakes them */
 };
 
 enum node_state { WAITING, COMPLETED, OVER };
@@ -82,7 +83,8 @@ struct waiters {
 struct vthread_queue {
     struct mutex mutex;
     bool closed;
-    uint8_t keep;         /* so many of those woken next are kept by the waker's carrier, ... */
+    uint8_t crowded;      /* so many times in a row a carrier had to wait for the mutex soon after the last time */
+    uint16_t keep;        /* so many of those woken next are kept by the waker's carrier, ... */
     uint32_t keep_epoch;  /* ... in this second */
     int64_t contended_ns; /* when a carrier had to wait for the mutex last */
     uint64_t random;      /* of selects in which this is the first queue */
@@ -103,9 +105,13 @@ static NOINLINE void queue_lock_slow(vthread_queue_t *q, struct thread *self)
 
     mutex_acquire_ours_slow(&q->mutex, self);
     now_ns = clock_monotonic_ns();
-    q->keep = now_ns - q->contended_ns < CROWDED_NS ? KEEP : 0;
-    q->keep_epoch = atomic_load_relaxed(&pool.epoch);
+    q->crowded = now_ns - q->contended_ns < CROWDED_NS ? q->crowded + 1 : 0;
     q->contended_ns = now_ns;
+    if (q->crowded == CROWDED_TIMES) {
+        q->crowded = 0;
+        q->keep = KEEP;
+        q->keep_epoch = atomic_load_relaxed(&pool.epoch);
+    }
 }
 
 static void queue_lock(vthread_queue_t *q, struct thread *self)
