@@ -76,6 +76,8 @@ struct node {
 /* Of elements so small, a thread that waits for one queue has the node in its room. */
 enum { SMALL_ELEM_BYTES = sizeof(struct thread_room) - sizeof(struct node) };
 
+_Static_assert(SMALL_ELEM_BYTES == 32, "what vthread/queue.h says");
+
 struct waiters {
     struct node *first;
 };

@@ -42,7 +42,8 @@
  *     EINTR      the thread was interrupted, before the call or in it; clears the flag
  *     ETIMEDOUT  the deadline passed; VTHREAD_NOW only tries
  *     ECANCELED  the queue is closed
- *     ENOMEM     no memory for waiting, or for an unbounded queue to grow
+ *     ENOMEM     no memory for waiting (put and take need some for elements of more than 32 bytes only,
+ *                select always), or for an unbounded queue to grow
  *     EDEADLK    on a carrier's own stack (in a callback of the runtime)
  * Then nothing has been put or taken.
  */
