@@ -5,6 +5,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ static void copy(char *to, size_t size, const char *from)
 #define COPY(array, from) copy(array, sizeof(array), from)
 
 #ifdef VTHREAD_HAS_SYMBOLS
+#include <dwarf.h>
 #include <elfutils/libdwfl.h>
 
 static struct {
@@ -70,11 +72,52 @@ static Dwfl *modules_locked(void)
     return symbols.dwfl;
 }
 
+/* Where the outermost of the calls that the compiler has inlined at this place stands; false: there is none. */
+static bool find_inlining_call(Dwarf_Die *unit, Dwarf_Addr at, struct symbol *ret)
+{
+    Dwarf_Die *innermost = NULL;
+    Dwarf_Die *around = NULL;
+    Dwarf_Die *call = NULL;
+    Dwarf_Attribute attribute;
+    Dwarf_Word file = 0;
+    Dwarf_Word line = 0;
+    Dwarf_Files *files;
+    size_t count;
+    int n = dwarf_getscopes(unit, at, &innermost) > 0 ? dwarf_getscopes_die(&innermost[0], &around) : 0;
+    bool found = false;
+
+    for (int i = 0; i < n && dwarf_tag(&around[i]) != DW_TAG_subprogram; i++)
+        if (dwarf_tag(&around[i]) == DW_TAG_inlined_subroutine)
+            call = &around[i];
+    if (call != NULL && dwarf_formudata(dwarf_attr(call, DW_AT_call_line, &attribute), &line) == 0 &&
+        dwarf_formudata(dwarf_attr(call, DW_AT_call_file, &attribute), &file) == 0 &&
+        dwarf_getsrcfiles(unit, &files, &count) == 0 && file < count) {
+        COPY(ret->file, dwarf_filesrc(files, file, NULL, NULL));
+        ret->line = (int)line;
+        found = true;
+    }
+    free(around);
+    free(innermost);
+    return found;
+}
+
+static void find_line(Dwfl_Module *module, uintptr_t at, struct symbol *ret)
+{
+    Dwarf_Addr bias;
+    Dwarf_Die *unit = dwfl_module_addrdie(module, at, &bias);
+    Dwfl_Line *line;
+
+    if (unit != NULL && find_inlining_call(unit, at - bias, ret))
+        return;
+    line = dwfl_module_getsrc(module, at);
+    if (line != NULL)
+        COPY(ret->file, dwfl_lineinfo(line, NULL, &ret->line, NULL, NULL, NULL));
+}
+
 static bool find_locked(uintptr_t pc, uintptr_t at, struct symbol *ret)
 {
     Dwfl *dwfl = modules_locked();
     Dwfl_Module *module = dwfl != NULL ? dwfl_addrmodule(dwfl, at) : NULL;
-    Dwfl_Line *line;
     Dwarf_Addr begin, end;
     GElf_Off offset;
     GElf_Sym sym;
@@ -89,9 +132,7 @@ static bool find_locked(uintptr_t pc, uintptr_t at, struct symbol *ret)
     name = dwfl_module_addrinfo(module, at, &offset, &sym, NULL, NULL, NULL);
     COPY(ret->function, name);
     ret->offset = name != NULL ? offset + (pc - at) : pc - begin;
-    line = dwfl_module_getsrc(module, at);
-    if (line != NULL)
-        COPY(ret->file, dwfl_lineinfo(line, NULL, &ret->line, NULL, NULL, NULL));
+    find_line(module, at, ret);
     return true;
 }
 

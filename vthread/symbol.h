@@ -33,7 +33,10 @@ struct symbol {
 /* What a pc is: of a call, as all of a backtrace but the one where a signal came, or of an instruction. */
 enum symbol_pc { SYMBOL_RETURN_ADDRESS, SYMBOL_INSTRUCTION };
 
-/* Always fills *ret; false: nothing is known of it, and all is empty.  The line is that of the call. */
+/*
+ * Always fills *ret; false: nothing is known of it, and all is empty.  The line is that of the call, in the function
+ * that is named: where others are inlined, that of the outermost of their calls.
+ */
 bool symbol_find(uintptr_t pc, enum symbol_pc kind, struct symbol *ret);
 
 /* "function+0x12 (file.c:34)", or as much of it as is known, at least the address.  Returns ret. */

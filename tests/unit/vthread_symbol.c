@@ -53,6 +53,44 @@ Test(symbol, call_in_this_program)
     cr_assert_eq((uintptr_t)calls_where + symbol.offset, pc);
 }
 
+static int inlined_line;
+
+__attribute__((always_inline)) static inline uintptr_t inlined_inner(void)
+{
+    uintptr_t pc = where();
+
+    __asm__ volatile("" : "+r"(pc));
+    return pc;
+}
+
+__attribute__((always_inline)) static inline uintptr_t inlined_outer(void)
+{
+    return inlined_inner();
+}
+
+static NOINLINE uintptr_t calls_inlined(void)
+{
+    uintptr_t pc;
+
+    inlined_line = __LINE__ + 1;
+    pc = inlined_outer();
+    __asm__ volatile("" : "+r"(pc));
+    return pc;
+}
+
+/* Function and line belong together. */
+Test(symbol, call_in_what_is_inlined)
+{
+    uintptr_t pc = calls_inlined();
+    struct symbol symbol;
+
+    if (!HAS_SYMBOLS)
+        cr_skip_test("built without symbols");
+    cr_assert(symbol_find(pc, SYMBOL_RETURN_ADDRESS, &symbol));
+    cr_assert_str_eq(symbol.function, "calls_inlined");
+    cr_assert_eq(symbol.line, inlined_line, "%d, not %d", symbol.line, inlined_line);
+}
+
 Test(symbol, beginning_of_a_function)
 {
     struct symbol symbol;
