@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/panic.h"
 #include "sync/owner.h"
 
 enum { TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16 };
@@ -659,4 +660,11 @@ int vthread_dump_file(const char *path, vthread_dump_format_t format)
         unlink(path); /* half of one is no dump */
     errno = saved;
     return error;
+}
+
+/* Here, and not where they are: in a static library these come along with what somebody asks for. */
+__attribute__((constructor)) static void plug_in(void)
+{
+    runtime_companion = &dump_upon_signals;
+    panic_report = dump_short;
 }

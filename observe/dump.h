@@ -125,6 +125,9 @@ extern const struct dump_form dump_as_text;
 extern const struct dump_form dump_as_json;
 #endif
 
+extern const struct runtime_companion dump_upon_signals; /* signal.c */
+void dump_short(void);                                   /* fatal.c */
+
 /* The text of the view's i-th frame; never NULL. */
 const char *dump_frame(struct dump *d, const struct thread_view *view, int i);
 

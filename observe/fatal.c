@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/panic.h"
 #include "observe/dump.h"
 
 enum { THREADS_MAX = 100 };
@@ -71,7 +70,7 @@ NO_SANITIZE static void say_carriers(void)
     }
 }
 
-static void dump_short(void)
+void dump_short(void)
 {
     uint32_t active, parked;
 
@@ -82,9 +81,4 @@ static void dump_short(void)
     parked = say_threads(true, active < THREADS_MAX ? THREADS_MAX - active : 0);
     say("    %u that are parked, %u others; the first %u were named\n", parked, active, (unsigned)THREADS_MAX);
     say_carriers();
-}
-
-__attribute__((constructor)) static void plug_in(void)
-{
-    panic_report = dump_short;
 }

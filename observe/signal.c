@@ -140,9 +140,4 @@ static void stop(void)
     pthread_join(signals.thread, NULL);
 }
 
-__attribute__((constructor)) static void plug_in(void)
-{
-    static const struct runtime_companion companion = {start, stop};
-
-    runtime_companion = &companion;
-}
+const struct runtime_companion dump_upon_signals = {start, stop};
