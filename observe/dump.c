@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <vthread/sync.h>
 
 #include "base/memory.h"
 #include "base/panic.h"
@@ -584,7 +588,7 @@ static int walk(struct dump *d, int fd)
 }
 
 /* In a call. */
-static int dump(int fd, const struct dump_form *how)
+static int dump_in_call(int fd, const struct dump_form *how)
 {
     struct dump *d = memory_alloc(sizeof *d);
     int error;
@@ -618,23 +622,86 @@ static const struct dump_form *form_of(vthread_dump_format_t format, int *ret_er
 #endif
 }
 
+static int dump_here(int fd, const struct dump_form *how)
+{
+    int error = runtime_begin_look_anywhere();
+
+    if (error != 0)
+        return error;
+    error = dump_in_call(fd, how);
+    runtime_end_look_anywhere();
+    return error;
+}
+
+/* What an OS thread does for a virtual one. */
+struct job {
+    int fd;
+    const struct dump_form *how;
+    int error;
+    vthread_sem_t done;
+};
+
+static void *do_job(void *arg)
+{
+    struct job *job = arg;
+
+    job->error = dump_here(job->fd, job->how);
+    vthread_sem_release(&job->done, 1);
+    return NULL;
+}
+
+static int start_job(struct job *job, pthread_t *ret_thread)
+{
+    sigset_t all, old;
+    int error;
+
+    if (fault_point(FAULT_THREAD))
+        return EAGAIN;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(ret_thread, NULL, do_job, job);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return error;
+}
+
+/*
+ * A virtual thread would keep its stack for as long as the dump takes, and whoever shares that waiting.  So an OS
+ * thread does it; EAGAIN or ENOMEM: there is none.
+ */
+static int dump_elsewhere(int fd, const struct dump_form *how)
+{
+    struct job *job = memory_alloc(sizeof *job);
+    pthread_t thread;
+    int error;
+
+    if (job == NULL)
+        return ENOMEM;
+    job->fd = fd;
+    job->how = how;
+    error = start_job(job, &thread);
+    if (error == 0) {
+        vthread_sem_acquire_uninterruptible(&job->done, 1);
+        error = job->error;
+        pthread_join(thread, NULL); /* it has nothing more to do */
+    }
+    memory_free(job);
+    return error;
+}
+
+static int dump(int fd, const struct dump_form *how)
+{
+    return thread_mounted() != NULL ? dump_elsewhere(fd, how) : dump_here(fd, how);
+}
+
 int vthread_dump(int fd, vthread_dump_format_t format)
 {
     int saved = errno;
     int error;
     const struct dump_form *how = form_of(format, &error);
-    bool is_blocking;
 
     if (how == NULL)
         return error;
-    is_blocking = vthread_blocking_begin("vthread_dump") == 0; /* it writes, and takes its time */
-    error = runtime_begin_look_anywhere();
-    if (error == 0) {
-        error = dump(fd, how);
-        runtime_end_look_anywhere();
-    }
-    if (is_blocking)
-        vthread_blocking_end();
+    error = dump(fd, how);
     errno = saved;
     return error;
 }

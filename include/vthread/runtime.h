@@ -87,11 +87,11 @@ typedef enum vthread_dump_format {
  * Returns 0, or
  *   EINVAL   no such format
  *   ENOTSUP  the library was built without JSON; or in the child of a fork
- *   ENOMEM   no memory    EMFILE, ENFILE  no descriptors (it needs two)
+ *   ENOMEM   no memory    EAGAIN  no OS thread    EMFILE, ENFILE  no descriptors
  *   EBADF, ENOSPC, EPIPE ...  what write(2) says
  *
- * Context: virtual or platform thread; a virtual thread keeps its carrier, as in vthread_blocking_begin, and a spare
- * takes over.  Starts no runtime.  The runtime's own shutdown waits for a dump that is under way.
+ * Context: virtual or platform thread; for a virtual one an OS thread does it meanwhile.  May switch.  Never
+ * interrupted.  Starts no runtime.  A shutdown of the runtime waits for a dump that is under way.
  */
 VTHREAD_API int vthread_dump(int fd, vthread_dump_format_t format);
 

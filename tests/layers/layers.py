@@ -29,7 +29,7 @@ PUBLIC = {
     "vthread": {"vthread.h", "local.h", "runtime.h", "version.h", "continuation.h"},
     "sync": {"vthread.h", "queue.h", "sync.h"},
     "concurrent": {"executor.h", "local.h", "pool.h", "scope.h", "sync.h", "vthread.h"},
-    "observe": {"executor.h", "runtime.h", "scope.h", "version.h", "vthread.h"},
+    "observe": {"executor.h", "runtime.h", "scope.h", "sync.h", "version.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.
