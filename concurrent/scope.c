@@ -796,17 +796,22 @@ struct grouped {
 _Static_assert(offsetof(struct grouped, group) == offsetof(struct vthread_subtask, scope), "grouped.group");
 _Static_assert(offsetof(struct grouped, group) == offsetof(struct vthread_future, executor), "grouped.group");
 
+/* Its owner writes it at any time. */
+NO_SANITIZE NOINLINE static void *place_of(const struct thread *t)
+{
+    return *(void *const volatile *)&thread_cold(t)->value;
+}
+
 enum group thread_group(struct probe *probe, struct thread *t, uint64_t w, const void **ret_group)
 {
-    void *place = atomic_load_acquire(&thread_cold(t)->value);
+    void *place = place_of(t);
     struct thread_work *work = (struct thread_work *)((uintptr_t)place & ~WORK_MARK);
     struct grouped seen;
 
     if (!((uintptr_t)place & WORK_MARK) || !probe_read(probe, work, &seen, sizeof seen))
         return GROUP_NONE;
     atomic_fence_seq_cst(); /* it has been the thread's work until after that, if it is now: */
-    if (atomic_load_relaxed(&thread_cold(t)->value) != place ||
-        word_generation(atomic_load_relaxed(&t->word)) != word_generation(w))
+    if (place_of(t) != place || word_generation(atomic_load_relaxed(&t->word)) != word_generation(w))
         return GROUP_NONE;
     *ret_group = seen.group;
     if (seen.work.hooks == &subtask_hooks)

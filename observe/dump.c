@@ -103,18 +103,25 @@ NO_SANITIZE NOINLINE static struct thread *mounted_by(struct carrier *c)
 
 /* ---- one thread ---- */
 
-/* A thread's extra part stays while it is held.  False: the thread has ended. */
+NO_SANITIZE NOINLINE static bool has_extra(const struct thread *t)
+{
+    return *(struct thread_extra *const volatile *)&thread_cold(t)->extra != NULL;
+}
+
+/* The extra part of a thread, if it has one, stays while the thread is held.  False: it has ended. */
 static bool hold(struct dump *d, struct thread *t, bool *ret_held)
 {
     uint64_t w = atomic_load_acquire(&t->word);
+    int error = ESRCH;
 
     *ret_held = false;
     if (word_state(w) == WORD_TERMINATED)
         return false;
-    if (thread_extra(t) == NULL || t == d->self)
+    if (t == d->self || !has_extra(t))
         return true;
-    *ret_held = vthread_ref(thread_handle_of(t, w)) == 0;
-    return *ret_held;
+    error = vthread_ref(thread_handle_of(t, w));
+    *ret_held = error == 0;
+    return error != ESRCH; /* EAGAIN: it has too many references for one more, and goes without a name */
 }
 
 static void let_go(struct thread *t, bool held)
@@ -229,11 +236,20 @@ static void see_active(struct dump *d, struct thread *t, struct thread_view *v)
     }
 }
 
-/* False: it has ended. */
-static bool see_held(struct dump *d, struct thread *t, struct thread_view *v)
+/* Name and pin; extra: NULL if it has none, or none that we may look at. */
+static void see_extra(struct thread *t, struct thread_extra *extra, struct thread_view *v)
 {
-    struct thread_extra *extra = thread_extra(t);
+    v->is_pinned = is_pinned(t);
+    v->pin_reason = v->is_pinned && extra != NULL ? pin_reason_of(extra) : NULL;
+    if (extra == NULL)
+        snprintf(v->name, sizeof v->name, "%llu", (unsigned long long)vthread_id(v->id));
+    else
+        (void)thread_name_copy(t, v->name, sizeof v->name);
+}
 
+/* False: it has ended. */
+static bool see_held(struct dump *d, struct thread *t, struct thread_extra *extra, struct thread_view *v)
+{
     for (int i = 0; i < TRIES; i++) {
         uint64_t w = atomic_load_acquire(&t->word);
 
@@ -256,15 +272,10 @@ static bool see_held(struct dump *d, struct thread *t, struct thread_view *v)
             break;
         sched_yield();
     }
-    v->is_self = t == d->self;
-    v->is_pinned = is_pinned(t);
-    v->pin_reason = v->is_pinned && extra != NULL ? pin_reason_of(extra) : NULL;
-    if (thread_name_copy(t, v->name, sizeof v->name) >= sizeof v->name)
-        v->name[sizeof v->name - 1] = '\0';
+    see_extra(t, extra, v);
     return true;
 }
 
-/* What a carrier says is done on it or for it needs the runtime (pool.carriers). */
 static bool see(struct dump *d, struct thread *t, struct thread_view *v)
 {
     bool held;
@@ -272,7 +283,7 @@ static bool see(struct dump *d, struct thread *t, struct thread_view *v)
 
     if (!hold(d, t, &held))
         return false;
-    seen = see_held(d, t, v);
+    seen = see_held(d, t, held || t == d->self ? thread_extra(t) : NULL, v);
     let_go(t, held);
     return seen;
 }
@@ -369,9 +380,10 @@ static void add_scopes(struct dump *d)
         struct thread *t = &thread_table[i];
         bool held;
 
-        if (thread_extra(t) == NULL || !hold(d, t, &held))
+        if (!has_extra(t) || !hold(d, t, &held))
             continue;
-        add_scopes_of(d, t);
+        if (held || t == d->self)
+            add_scopes_of(d, t);
         let_go(t, held);
     }
 }

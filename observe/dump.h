@@ -63,7 +63,6 @@ struct thread_view {
     int64_t remaining_ns; /* until its deadline; -1: none */
     int frames;
     bool is_cut;          /* there are more frames */
-    bool is_self;         /* who makes the dump */
     const char *no_stack; /* why there are none, or NULL */
     void *pcs[DUMP_FRAMES];
 };

@@ -18,6 +18,7 @@
 #include "continuation/life.h"
 #include "vthread/local_internal.h"
 #include "vthread/mount.h"
+#include "vthread/symbol.h"
 #include "vthread/thread.h"
 
 /*
@@ -297,6 +298,7 @@ static void free_everything(void)
 {
     platform_end_life();
     record_end_life();
+    symbol_forget();
     if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
         complain_locked(
             "vthread_runtime_shutdown",
