@@ -101,17 +101,30 @@ static bool find_inlining_call(Dwarf_Die *unit, Dwarf_Addr at, struct symbol *re
     return found;
 }
 
-static void find_line(Dwfl_Module *module, uintptr_t at, struct symbol *ret)
+/* The unit of compilation that has the address.  clang leaves out the table by which the library finds it. */
+static Dwarf_Die *find_unit(Dwfl_Module *module, Dwarf_Addr at, Dwarf_Addr *ret_bias)
+{
+    Dwarf_Die *unit = dwfl_module_addrdie(module, at, ret_bias);
+
+    if (unit != NULL)
+        return unit;
+    while ((unit = dwfl_module_nextcu(module, unit, ret_bias)) != NULL)
+        if (dwarf_haspc(unit, at - *ret_bias) > 0)
+            break;
+    return unit;
+}
+
+static void find_line(Dwfl_Module *module, Dwarf_Addr at, struct symbol *ret)
 {
     Dwarf_Addr bias;
-    Dwarf_Die *unit = dwfl_module_addrdie(module, at, &bias);
-    Dwfl_Line *line;
+    Dwarf_Die *unit = find_unit(module, at, &bias);
+    Dwarf_Line *line;
 
-    if (unit != NULL && find_inlining_call(unit, at - bias, ret))
+    if (unit == NULL || find_inlining_call(unit, at - bias, ret))
         return;
-    line = dwfl_module_getsrc(module, at);
-    if (line != NULL)
-        COPY(ret->file, dwfl_lineinfo(line, NULL, &ret->line, NULL, NULL, NULL));
+    line = dwarf_getsrc_die(unit, at - bias);
+    if (line != NULL && dwarf_lineno(line, &ret->line) == 0)
+        COPY(ret->file, dwarf_linesrc(line, NULL, NULL));
 }
 
 static bool find_locked(uintptr_t pc, uintptr_t at, struct symbol *ret)

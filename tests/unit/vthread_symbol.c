@@ -106,8 +106,8 @@ Test(symbol, function_of_a_library)
 {
     struct symbol symbol;
 
-    cr_assert(symbol_find((uintptr_t)dlsym(RTLD_DEFAULT, "qsort"), SYMBOL_INSTRUCTION, &symbol));
-    cr_assert(strstr(symbol.function, "qsort") != NULL, "%s", symbol.function);
+    cr_assert(symbol_find((uintptr_t)dlsym(RTLD_DEFAULT, "l64a"), SYMBOL_INSTRUCTION, &symbol));
+    cr_assert(strstr(symbol.function, "l64a") != NULL, "%s", symbol.function);
     cr_assert(strstr(symbol.object, "libc") != NULL, "%s", symbol.object);
     cr_assert_eq(symbol.offset, 0);
 }
