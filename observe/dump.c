@@ -108,6 +108,14 @@ NO_SANITIZE NOINLINE static bool has_extra(const struct thread *t)
     return *(struct thread_extra *const volatile *)&thread_cold(t)->extra != NULL;
 }
 
+/* It is not being made any more (create.c).  Its word is read before. */
+static bool is_complete(struct thread *t, uint64_t w)
+{
+    uint8_t phase = atomic_load_acquire(&t->phase);
+
+    return word_state(w) == WORD_NEW ? phase == VTHREAD_NEW : phase != VTHREAD_TERMINATED;
+}
+
 /* The extra part of a thread, if it has one, stays while the thread is held.  False: it has ended. */
 static bool hold(struct dump *d, struct thread *t, bool *ret_held)
 {
@@ -117,7 +125,7 @@ static bool hold(struct dump *d, struct thread *t, bool *ret_held)
     *ret_held = false;
     if (word_state(w) == WORD_TERMINATED)
         return false;
-    if (t == d->self || !has_extra(t))
+    if (t == d->self || !has_extra(t) || !is_complete(t, w))
         return true;
     error = vthread_ref(thread_handle_of(t, w));
     *ret_held = error == 0;
@@ -634,14 +642,21 @@ static const struct dump_form *form_of(vthread_dump_format_t format, int *ret_er
 #endif
 }
 
-static int dump_here(int fd, const struct dump_form *how)
+/*
+ * errno is saved and restored in functions out of line that do not switch: where its address is known from before a
+ * switch, it is another carrier's.
+ */
+
+NOINLINE static int dump_here(int fd, const struct dump_form *how)
 {
+    int saved = errno;
     int error = runtime_begin_look_anywhere();
 
     if (error != 0)
         return error;
     error = dump_in_call(fd, how);
     runtime_end_look_anywhere();
+    errno = saved;
     return error;
 }
 
@@ -662,8 +677,9 @@ static void *do_job(void *arg)
     return NULL;
 }
 
-static int start_job(struct job *job, pthread_t *ret_thread)
+NOINLINE static int start_job(struct job *job, pthread_t *ret_thread)
 {
+    int saved = errno;
     sigset_t all, old;
     int error;
 
@@ -673,6 +689,7 @@ static int start_job(struct job *job, pthread_t *ret_thread)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     error = pthread_create(ret_thread, NULL, do_job, job);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = saved;
     return error;
 }
 
@@ -707,38 +724,46 @@ static int dump(int fd, const struct dump_form *how)
 
 int vthread_dump(int fd, vthread_dump_format_t format)
 {
-    int saved = errno;
     int error;
     const struct dump_form *how = form_of(format, &error);
 
-    if (how == NULL)
-        return error;
-    error = dump(fd, how);
+    return how != NULL ? dump(fd, how) : error;
+}
+
+/* 0 or an error. */
+NOINLINE static int make_file(const char *path, int *ret_fd)
+{
+    int saved = errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int error = fd < 0 ? errno : 0;
+
+    *ret_fd = fd;
     errno = saved;
     return error;
 }
 
-int vthread_dump_file(const char *path, vthread_dump_format_t format)
+/* error: of the dump; returns that, or the file's. */
+NOINLINE static int finish_file(const char *path, int fd, int error)
 {
     int saved = errno;
-    int error = EINVAL;
-    int fd;
 
-    if (path == NULL || form_of(format, &error) == NULL)
-        return error;
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        error = errno;
-        errno = saved;
-        return error;
-    }
-    error = vthread_dump(fd, format);
     if (close(fd) != 0 && error == 0)
         error = errno;
     if (error != 0)
         unlink(path); /* half of one is no dump */
     errno = saved;
     return error;
+}
+
+int vthread_dump_file(const char *path, vthread_dump_format_t format)
+{
+    int error = EINVAL;
+    int fd;
+
+    if (path == NULL || form_of(format, &error) == NULL)
+        return error;
+    error = make_file(path, &fd);
+    return error == 0 ? finish_file(path, fd, vthread_dump(fd, format)) : error;
 }
 
 /* Here, and not where they are: in a static library these come along with what somebody asks for. */

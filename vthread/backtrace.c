@@ -236,7 +236,8 @@ static bool copy_words_from_loose(char *to, const char *from, size_t bytes)
 }
 
 /* Copy the frames of t, which the caller has found parked; held: and whose stack nobody else gets. */
-static int copy_frames_of(struct backtracer *b, struct thread *t, struct stack *s, bool held, struct image *image)
+NO_SANITIZE NOINLINE static int copy_frames_of(struct backtracer *b, struct thread *t, struct stack *s, bool held,
+                                               struct image *image)
 {
     const char *chunk = t->cont.chunk;
     const char *sp = *(const char *volatile *)(void *)&t->cont.sp; /* once: it may be changing */

@@ -445,6 +445,7 @@ static int detach(vthread_t thread, struct locals **ret_locals)
     if (t == NULL)
         return EINVAL;
     if (word_leave_new(&t->word, generation, WORD_TERMINATED, WORD_CONSUMED)) {
+        atomic_store_relaxed(&t->phase, VTHREAD_TERMINATED);
         *ret_locals = locals_take(t);
         if (discard(t))
             free_record(t, NULL);

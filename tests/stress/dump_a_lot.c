@@ -66,9 +66,12 @@ static void *churn(void *arg)
 
     for (uint64_t i = 0; i < self->rounds; i++) {
         uintptr_t n = (uintptr_t)(stress_random(&self->random) >> 8);
+        const vthread_attr_t named = {.name_prefix = "born-"};
         vthread_executor_t *ex;
+        vthread_t t;
 
-        stress_join(stress_start(live, (void *)n));
+        MUST(vthread_create(&t, n % 2 ? &named : NULL, live, (void *)n));
+        stress_join(t);
         if (i % 8 == 0) {
             MUST(vthread_executor_new_per_task(&ex, &(vthread_executor_params_t){.name = "brief"}));
             for (uintptr_t k = 0; k < 4; k++)
