@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "base/atomic.h"
 
 static void put(const char *s)
 {
@@ -11,12 +14,27 @@ static void put(const char *s)
     (void)ignored;
 }
 
+void (*panic_report)(void);
+
+NORETURN static void end_all(void)
+{
+    static ATOMIC(bool) reported;
+
+    if (!atomic_exchange_acq_rel(&reported, true)) {
+        if (panic_report != NULL)
+            panic_report();
+    } else {
+        nanosleep(&(struct timespec){1, 0}, NULL);
+    }
+    abort();
+}
+
 void panic(const char *what)
 {
     put("vthread: broken invariant: ");
     put(what);
     put("\n");
-    abort();
+    end_all();
 }
 
 void panic_at(const char *what, const char *file, int line)
@@ -35,5 +53,5 @@ void panic_at(const char *what, const char *file, int line)
     put(":");
     put(p);
     put(")\n");
-    abort();
+    end_all();
 }

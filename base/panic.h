@@ -16,6 +16,12 @@
 #define VTHREAD_CHECKS 0
 #endif
 
+/*
+ * What a layer above has to say after the message, once; it takes no lock and no memory.  NULL: nothing.
+ * If it fails in turn that is the end; another thread that panics meanwhile waits a moment for it.
+ */
+extern void (*panic_report)(void);
+
 NORETURN COLD void panic(const char *what);
 NORETURN COLD void panic_at(const char *what, const char *file, int line);
 

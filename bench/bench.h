@@ -37,6 +37,7 @@ struct bench {
 /* Each file ends with its rows; the last is empty. */
 extern const struct bench bench_switch[];
 extern const struct bench bench_create_finish[];
+extern const struct bench bench_dump[];
 extern const struct bench bench_spawn[];
 extern const struct bench bench_executor[];
 extern const struct bench bench_yield[];

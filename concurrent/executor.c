@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "concurrent/group.h"
 #include "sync/sync_internal.h"
 
 int executor_enter(void)
@@ -72,8 +73,79 @@ int executor_init(struct vthread_executor *ex, const vthread_executor_params_t *
     return error;
 }
 
+/* ---- all of them, in the order of their making ---- */
+
+static struct {
+    struct lock lock;
+    uint64_t serial;
+    struct vthread_executor *first;
+    struct vthread_executor *last;
+} all;
+
+void executor_enlist(struct vthread_executor *ex)
+{
+    lock_acquire(&all.lock);
+    ex->serial = ++all.serial;
+    ex->previous = all.last;
+    if (all.last != NULL)
+        all.last->next = ex;
+    else
+        all.first = ex;
+    all.last = ex;
+    lock_release(&all.lock);
+}
+
+static void leave_list(struct vthread_executor *ex)
+{
+    if (ex->serial == 0)
+        return;
+    lock_acquire(&all.lock);
+    if (ex->previous != NULL)
+        ex->previous->next = ex->next;
+    else
+        all.first = ex->next;
+    if (ex->next != NULL)
+        ex->next->previous = ex->previous;
+    else
+        all.last = ex->previous;
+    lock_release(&all.lock);
+}
+
+static void copy_name(const struct vthread_executor *ex, char *to, size_t size)
+{
+    const vthread_attr_t *attr = &ex->own_attr;
+    const char *name = attr->name != NULL ? attr->name : attr->name_prefix;
+    size_t length;
+
+    snprintf(to, size, "%s", name != NULL ? name : "");
+    length = strlen(to);
+    if (length > 0 && name != attr->name && to[length - 1] == '-')
+        to[length - 1] = '\0'; /* what stands before the number */
+}
+
+int executor_list(uint64_t after, struct executor_view *views, int n)
+{
+    int count = 0;
+
+    lock_acquire(&all.lock);
+    for (struct vthread_executor *ex = all.first; ex != NULL && count < n; ex = ex->next) {
+        struct executor_view *view = &views[count];
+
+        if (ex->serial <= after)
+            continue;
+        *view = (struct executor_view){.executor = ex, .serial = ex->serial, .has_workers = ex->kind->has_workers};
+        copy_name(ex, view->name, sizeof view->name);
+        view->is_shutdown = ex->kind->is_shutdown(ex);
+        ex->kind->stats(ex, &view->stats);
+        count++;
+    }
+    lock_release(&all.lock);
+    return count;
+}
+
 void executor_fini(struct vthread_executor *ex)
 {
+    leave_list(ex);
     wait_queue_let_go(&ex->ends);
     memory_free(ex->strings);
 }

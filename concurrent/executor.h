@@ -29,6 +29,10 @@ struct vthread_executor {
     bool is_shared;          /* vthread_executor_cpu: nobody's to end */
     ATOMIC(bool) terminated; /* written under the lock of ends */
     struct wait_queue ends;  /* who waits for the end */
+    /* Under the lock of the list of all. */
+    uint64_t serial; /* in it since; 0: not in it */
+    struct vthread_executor *next;
+    struct vthread_executor *previous;
 };
 
 /* Makes sure that the runtime runs: 0, or the error to return. */
@@ -37,6 +41,9 @@ int executor_enter(void);
 /* Set up what is common.  kind: of the threads.  0, EINVAL or ENOMEM. */
 int executor_init(struct vthread_executor *ex, const vthread_executor_params_t *params, vthread_kind_t kind);
 void executor_fini(struct vthread_executor *ex);
+
+/* It is complete: put it in the list of all, which executor_fini takes it out of. */
+void executor_enlist(struct vthread_executor *ex);
 
 /* It has been shut down, and its last task has ended.  May be called more than once. */
 void executor_terminated(struct vthread_executor *ex);

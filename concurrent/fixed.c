@@ -26,6 +26,8 @@ struct worker {
     struct vthread_cont *inside; /* ... from inside this continuation, or NULL */
 };
 
+_Static_assert(offsetof(struct worker, executor) == sizeof(struct thread_work), "where thread_group finds it");
+
 struct fixed {
     struct vthread_executor common;
     struct wait_queue idle; /* workers without a task; its lock guards all of what follows */
@@ -351,8 +353,10 @@ int vthread_executor_new_fixed(vthread_executor_t **ret_executor, const vthread_
     struct fixed *ex;
     int error = ret_executor != NULL ? make(&ex, params) : EINVAL;
 
-    if (error == 0)
-        error = start(ex, true);
+    if (error != 0)
+        return error;
+    executor_enlist(&ex->common);
+    error = start(ex, true);
     if (error == 0)
         *ret_executor = &ex->common;
     return error;
@@ -377,6 +381,7 @@ static struct fixed *make_cpu(void)
     if (make(&ex, &(vthread_executor_params_t){.name = "cpu"}) != 0)
         return NULL;
     ex->common.is_shared = true;
+    executor_enlist(&ex->common);
     atomic_store_relaxed(&ex->closed, true);
     atomic_store_relaxed(&ex->common.terminated, true);
     atomic_store_release(&cpu.executor, ex); /* pairs with the acquire below */

@@ -185,6 +185,7 @@ int vthread_executor_new_per_task(vthread_executor_t **ret_executor, const vthre
         memory_free(ex);
         return error;
     }
+    executor_enlist(&ex->common);
     *ret_executor = &ex->common;
     return 0;
 }

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/panic.h"
+#include "concurrent/executor.h"
+#include "concurrent/group.h"
 #include "sync/sync_internal.h"
 
 enum { LOCKS = 64 };
@@ -151,9 +154,10 @@ static void watch_ends(struct thread_work *work, void *value)
     vthread_mutex_unlock(&s->mutex);
 }
 
+static const struct thread_work_hooks watch_hooks = {.run = watch, .end = watch_ends};
+
 static int start_watch(struct vthread_scope *s)
 {
-    static const struct thread_work_hooks hooks = {.run = watch, .end = watch_ends};
     static const vthread_attr_t attr = {.no_inherit = true};
     int error;
 
@@ -163,7 +167,7 @@ static int start_watch(struct vthread_scope *s)
         cancel_locked(s, ETIMEDOUT); /* nobody else knows it */
         return 0;
     }
-    s->watch.hooks = &hooks;
+    s->watch.hooks = &watch_hooks;
     s->watched = true;
     error = thread_create_work(&attr, &s->watch);
     if (error != 0)
@@ -418,11 +422,12 @@ static int start(struct vthread_scope *s, struct vthread_subtask *sub)
     return error;
 }
 
+static const struct thread_work_hooks subtask_hooks = {run, end, bindings_of};
+
 /* copy: of the argument, or NULL; taken over. */
 static int fork_one(struct vthread_scope *s, void *(*fn)(void *arg), void *arg, void *copy,
                     vthread_subtask_t **ret_subtask)
 {
-    static const struct thread_work_hooks hooks = {run, end, bindings_of};
     struct vthread_subtask *sub = memory_alloc(sizeof *sub);
     int error = 0;
 
@@ -430,7 +435,7 @@ static int fork_one(struct vthread_scope *s, void *(*fn)(void *arg), void *arg, 
         memory_free(copy);
         return ENOMEM;
     }
-    sub->work.hooks = &hooks;
+    sub->work.hooks = &subtask_hooks;
     sub->scope = s;
     sub->fn = fn;
     sub->arg = arg;
@@ -746,4 +751,70 @@ int scope_walk(vthread_t owner, const struct scope_visitor *visitor, void *user)
     }
     vthread_unref(owner);
     return 0;
+}
+
+int scope_list(struct thread *owner, uint32_t below, struct scope_view *views, int n)
+{
+    struct thread_extra *extra = thread_extra(owner);
+    int count = 0;
+
+    if (extra == NULL)
+        return 0;
+    lock_acquire(lock_of(owner));
+    for (struct vthread_scope *s = extra->scopes; s != NULL && count < n; s = s->outer) {
+        struct scope_view *view = &views[count];
+
+        if (s->depth >= below)
+            continue;
+        *view = (struct scope_view){.scope = s, .outer = s->outer, .depth = s->depth, .owner = s->owner};
+        view->is_cancelled = atomic_load_relaxed(&s->cancelled);
+        snprintf(view->name, sizeof view->name, "%s", s->name != NULL ? s->name : "");
+        count++;
+    }
+    lock_release(lock_of(owner));
+    return count;
+}
+
+/* ---- what a thread belongs to ---- */
+
+/* Works that threads have, and behind each its group. */
+struct grouped {
+    struct thread_work work;
+    const void *group;
+};
+
+_Static_assert(offsetof(struct grouped, group) == offsetof(struct vthread_subtask, scope), "grouped.group");
+_Static_assert(offsetof(struct grouped, group) == offsetof(struct vthread_future, executor), "grouped.group");
+
+/* Its owner writes it at any time. */
+NO_SANITIZE NOINLINE static void *place_of(const struct thread *t)
+{
+    return *(void *const volatile *)&thread_cold(t)->value;
+}
+
+enum group thread_group(struct probe *probe, struct thread *t, uint64_t w, const void **ret_group)
+{
+    void *place = place_of(t);
+    struct thread_work *work = (struct thread_work *)((uintptr_t)place & ~WORK_MARK);
+    struct grouped seen;
+
+    if (!((uintptr_t)place & WORK_MARK) || !probe_read(probe, work, &seen, sizeof seen))
+        return GROUP_NONE;
+    atomic_fence_seq_cst(); /* it has been the thread's work until after that, if it is now: */
+    if (place_of(t) != place || word_generation(atomic_load_relaxed(&t->word)) != word_generation(w))
+        return GROUP_NONE;
+    *ret_group = seen.group;
+    if (seen.work.hooks == &subtask_hooks)
+        return GROUP_SCOPE;
+    if (seen.work.hooks == &per_task_hooks)
+        return GROUP_EXECUTOR;
+    if (seen.work.hooks == &worker_hooks) {
+        *ret_group = worker_executor(&seen.work);
+        return GROUP_EXECUTOR;
+    }
+    if (seen.work.hooks == &watch_hooks) {
+        *ret_group = watched_by(work);
+        return GROUP_SCOPE;
+    }
+    return GROUP_NONE;
 }

@@ -92,8 +92,7 @@ bool cont_freeze(struct cont *cont, struct stack *stack, struct chunk_cache *cac
     copy_frames(chunk, cont->sp, bytes);
     sanitizer_frames_leave(cont->sp, bytes, (char *)chunk + bytes);
     cont->bytes = bytes;
-    publish();
-    cont->chunk = chunk;
+    __atomic_store_n(&cont->chunk, chunk, __ATOMIC_RELEASE); /* who looks on without the stack (vthread/backtrace.c) */
     publish();
     stack->resident = NULL;
     return true;

@@ -3,10 +3,7 @@
  * Threads that wait for each other's locks: a cycle of edges from a thread to the owner of
  * what it waits for.
  *
- * Nobody is stopped.  What a thread waits for is in its record, but the lock itself is the
- * program's memory, and may be gone when it is looked at: the kernel reads it for us, into a
- * pipe, for write(2) fails on bad addresses.  If the state word of the waiter, with the number of its wait, is the
- * same before and after, it has waited all the time, and what was read was the lock.
+ * Nobody is stopped: owner.h says how a thread is looked at that may go on at any moment.
  *
  * A cycle is looked at twice.  If both looks are the same, every one of its threads was parked, in
  * the same wait, from its first look to its second, so at one instant between the two all were; and
@@ -14,14 +11,13 @@
  * thread, so that the second look at its lock came after its end.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <vthread/sync.h>
 
 #include "base/memory.h"
+#include "sync/owner.h"
 #include "sync/sync_internal.h"
 
 /* From a thread that waits to the owner of what it waits for. */
@@ -39,19 +35,8 @@ struct finding {
     size_t found;
     uint32_t count; /* of records; later ones are in no cycle that was there before */
     uint32_t cycles;
-    int pipe[2]; /* read_word */
+    struct probe probe;
 };
-
-/* By the system calls themselves: the sanitizers would look at the memory first. */
-static bool read_word(struct finding *f, const void *at, uint32_t *ret_value)
-{
-    int saved = errno;
-    bool ok = syscall(SYS_write, f->pipe[1], at, sizeof *ret_value) == (long)sizeof *ret_value &&
-              syscall(SYS_read, f->pipe[0], ret_value, sizeof *ret_value) == (long)sizeof *ret_value;
-
-    errno = saved;
-    return ok;
-}
 
 /* Waits for a lock, with nothing but that to end it? */
 static bool waits_for_ever(struct thread *t, uint64_t w)
@@ -61,27 +46,38 @@ static bool waits_for_ever(struct thread *t, uint64_t w)
     return word_state(w) == WORD_PARKED && (w & WORD_INTERNAL) && (phase == VTHREAD_PARKING || phase == VTHREAD_PINNED);
 }
 
-static bool look(struct finding *f, uint32_t index, struct edge *ret_edge)
+bool lock_wait_look(struct probe *probe, struct thread *t, uint64_t w, struct lock_wait *ret_wait)
 {
-    struct thread *t = &thread_table[index];
-    uint64_t w = atomic_load_acquire(&t->word); /* what it waits for was stored before it parked */
+    uint32_t index = thread_index(t);
     enum wait_kind kind = atomic_load_relaxed(&thread_waiters[index].kind);
     const void *object = atomic_load_relaxed(&t->slot);
     uint32_t value, owner;
 
-    if (!waits_for_ever(t, w) || kind == WAIT_FOR_ANYTHING || !read_word(f, object, &value))
+    if (kind == WAIT_FOR_ANYTHING || !probe_read(probe, object, &value, sizeof value))
         return false;
     atomic_fence_seq_cst(); /* all of that before: */
     if (atomic_load_relaxed(&t->word) != w)
         return false;
     owner = kind == WAIT_FOR_MUTEX ? value & MUTEX_OWNER : rwlock_writer(value);
-    if (owner == 0 || owner == index || owner >= f->count) /* its own: handed over, and about to be woken */
+    if (owner == index || owner >= record_count()) /* its own: handed over, and about to be woken */
+        owner = 0;
+    *ret_wait = (struct lock_wait){.object = object,
+                                   .kind = kind,
+                                   .owner = owner,
+                                   .owner_word = owner != 0 ? atomic_load_acquire(&thread_table[owner].word) : 0};
+    return true;
+}
+
+static bool look(struct finding *f, uint32_t index, struct edge *ret_edge)
+{
+    struct thread *t = &thread_table[index];
+    uint64_t w = atomic_load_acquire(&t->word); /* what it waits for was stored before it parked */
+    struct lock_wait wait;
+
+    if (!waits_for_ever(t, w) || !lock_wait_look(&f->probe, t, w, &wait) || wait.owner == 0 || wait.owner >= f->count)
         return false;
-    *ret_edge = (struct edge){.word = w,
-                              .owner_word = atomic_load_acquire(&thread_table[owner].word),
-                              .object = object,
-                              .thread = index,
-                              .owner = owner};
+    *ret_edge = (struct edge){
+        .word = w, .owner_word = wait.owner_word, .object = wait.object, .thread = index, .owner = wait.owner};
     return true;
 }
 
@@ -180,15 +176,6 @@ static int find(struct finding *f)
     return error;
 }
 
-static int open_pipe(int pipe[2])
-{
-    int saved = errno;
-    int error = pipe2(pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : errno;
-
-    errno = saved;
-    return error;
-}
-
 int vthread_find_deadlocks(vthread_deadlock_t *ret_deadlocks, size_t n)
 {
     struct finding f = {.ret = ret_deadlocks, .n = n};
@@ -196,7 +183,7 @@ int vthread_find_deadlocks(vthread_deadlock_t *ret_deadlocks, size_t n)
 
     if (ret_deadlocks == NULL && n > 0)
         return -EINVAL;
-    error = open_pipe(f.pipe);
+    error = probe_open(&f.probe);
     if (error != 0)
         return -error;
     error = runtime_begin_look_anywhere();
@@ -204,8 +191,7 @@ int vthread_find_deadlocks(vthread_deadlock_t *ret_deadlocks, size_t n)
         error = find(&f);
         runtime_end_look_anywhere();
     }
-    close(f.pipe[0]);
-    close(f.pipe[1]);
+    probe_close(&f.probe);
     return error == 0 ? (int)f.found : -error;
 }
 

@@ -16,6 +16,7 @@
 #include <unwind.h>
 
 #include "base/memory.h"
+#include "vthread/backtrace.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -55,6 +56,13 @@ ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 
 #ifdef VTHREAD_HAS_UNWIND
 #include <libunwind.h>
+
+/* What many backtraces share. */
+struct backtracer {
+    unw_addr_space_t space;
+    char *copy;
+    size_t room;
+};
 
 struct image {
     unw_word_t registers[40]; /* by libunwind's numbers */
@@ -156,25 +164,56 @@ static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, si
     return -UNW_ENOINFO;
 }
 
-static int unwind(struct image *image, void **pcs, int n)
+static int unwind(struct backtracer *b, struct image *image, void **pcs, int n)
 {
-    unw_accessors_t accessors = {find_proc_info, put_unwind_info, get_dyn_info,  access_mem,
-                                 access_reg,     access_fpreg,    cannot_resume, no_names};
-    unw_addr_space_t space = unw_create_addr_space(&accessors, 0);
     unw_cursor_t cursor;
     unw_word_t pc;
     int count = 0;
 
-    if (space == NULL)
-        return -ENOMEM;
-    if (unw_init_remote(&cursor, space, image) == 0)
+    if (unw_init_remote(&cursor, b->space, image) == 0)
         do {
             if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
                 break;
             pcs[count++] = (void *)pc;
         } while (unw_step(&cursor) > 0);
-    unw_destroy_addr_space(space);
     return count;
+}
+
+struct backtracer *backtracer_new(void)
+{
+    static unw_accessors_t accessors = {find_proc_info, put_unwind_info, get_dyn_info,  access_mem,
+                                        access_reg,     access_fpreg,    cannot_resume, no_names};
+    struct backtracer *b = memory_alloc(sizeof *b);
+
+    if (b == NULL)
+        return NULL;
+    b->space = unw_create_addr_space(&accessors, 0);
+    if (b->space == NULL) {
+        memory_free(b);
+        return NULL;
+    }
+    unw_set_caching_policy(b->space, UNW_CACHE_GLOBAL); /* what it has found out about a pc is the same for all */
+    return b;
+}
+
+void backtracer_free(struct backtracer *b)
+{
+    if (b == NULL)
+        return;
+    unw_destroy_addr_space(b->space);
+    memory_free(b->copy);
+    memory_free(b);
+}
+
+/* Room for the copy of so many bytes. */
+static char *room(struct backtracer *b, size_t bytes)
+{
+    if (b->room >= bytes)
+        return b->copy;
+    memory_free(b->copy);
+    b->copy = memory_alloc(2 * bytes);
+    b->room = b->copy != NULL ? 2 * bytes : 0;
+    return b->copy;
 }
 
 /* Frames as they are, with what a sanitizer has put between the variables. */
@@ -197,7 +236,8 @@ static bool copy_words_from_loose(char *to, const char *from, size_t bytes)
 }
 
 /* Copy the frames of t, which the caller has found parked; held: and whose stack nobody else gets. */
-static int copy_frames_of(struct thread *t, struct stack *s, bool held, struct image *image)
+NO_SANITIZE NOINLINE static int copy_frames_of(struct backtracer *b, struct thread *t, struct stack *s, bool held,
+                                               struct image *image)
 {
     const char *chunk = t->cont.chunk;
     const char *sp = *(const char *volatile *)(void *)&t->cont.sp; /* once: it may be changing */
@@ -208,16 +248,52 @@ static int copy_frames_of(struct thread *t, struct stack *s, bool held, struct i
         return -EAGAIN;
     if (sp == NULL || bytes == 0 || bytes > (size_t)(s->top - s->limit))
         return -EAGAIN;
-    image->copy = memory_alloc(bytes);
+    image->copy = room(b, bytes);
     if (image->copy == NULL)
         return -ENOMEM;
     if (held)
         copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
     else if (!copy_words_from_loose(image->copy, sp, bytes))
-        return -EAGAIN; /* the caller frees the copy */
+        return -EAGAIN;
     image->low = (unw_word_t)(uintptr_t)sp;
     image->high = image->low + bytes;
     return 0;
+}
+
+/*
+ * The stack is in use, by another member: then the frames of t are in its chunk, or about to be.  Once there they stay
+ * until it is woken, which the caller finds out; the holder of the stack has stored them, and their length, before the
+ * chunk.
+ */
+NO_SANITIZE NOINLINE static int copy_frozen_frames_of(struct backtracer *b, struct thread *t, struct stack *s,
+                                                      struct image *image)
+{
+    const volatile struct cont *cont = &t->cont;
+    const char *chunk = __atomic_load_n((char *const *)(uintptr_t)&cont->chunk, __ATOMIC_ACQUIRE);
+    const char *sp = cont->sp;
+    size_t bytes = cont->bytes;
+
+    if (chunk == NULL || sp == NULL || bytes == 0 || bytes > (size_t)(s->top - s->limit))
+        return -EAGAIN;
+    image->copy = room(b, bytes);
+    if (image->copy == NULL)
+        return -ENOMEM;
+    if (!copy_words_from_loose(image->copy, chunk, bytes))
+        return -EAGAIN;
+    image->low = (unw_word_t)(uintptr_t)sp;
+    image->high = image->low + bytes;
+    return 0;
+}
+
+/* Its owner may be changing other bits; those that are looked at here do not change while it is parked. */
+NO_SANITIZE NOINLINE static uint8_t thread_flags_seen(const struct thread *t)
+{
+    return *(const volatile uint8_t *)&t->flags;
+}
+
+NO_SANITIZE NOINLINE static uint32_t stack_index_seen(const struct thread *t)
+{
+    return *(const volatile uint32_t *)&t->cont.stack;
 }
 
 static bool is_held_for_copying(struct stack *s)
@@ -225,20 +301,23 @@ static bool is_held_for_copying(struct stack *s)
     return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
 }
 
-static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
+int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     struct image image = {.copy = NULL};
     struct stack *s;
+    bool loose;
     bool held;
     int count;
 
-    if (t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
+    if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
         return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
-    s = stack_at(t->cont.stack);
-    held = is_held_for_copying(s);
-    if (held && !stack_word_try(&s->word))
-        return -EAGAIN;
-    count = atomic_load_acquire(&t->word) == word ? copy_frames_of(t, s, held, &image) : -EAGAIN;
+    s = stack_at(stack_index_seen(t));
+    loose = !is_held_for_copying(s);
+    held = !loose && stack_word_try(&s->word);
+    if (atomic_load_acquire(&t->word) != word)
+        count = -EAGAIN;
+    else
+        count = loose || held ? copy_frames_of(b, t, s, held, &image) : copy_frozen_frames_of(b, t, s, &image);
     if (held)
         thread_stack_release(s);
     atomic_fence_seq_cst();
@@ -246,15 +325,28 @@ static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
         count = -EAGAIN;
     if (count == 0) {
         read_registers(&image);
-        count = unwind(&image, pcs, n);
+        count = unwind(b, &image, pcs, n);
     }
-    memory_free(image.copy);
     return count;
 }
 #else
-static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
+struct backtracer {
+    char nothing;
+};
+
+struct backtracer *backtracer_new(void)
 {
-    (void)t, (void)word, (void)pcs, (void)n;
+    return memory_alloc(sizeof(struct backtracer));
+}
+
+void backtracer_free(struct backtracer *b)
+{
+    memory_free(b);
+}
+
+int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    (void)b, (void)t, (void)word, (void)pcs, (void)n;
     return -ENOTSUP;
 }
 #endif
@@ -263,14 +355,23 @@ static int backtrace_other(vthread_t thread, void **pcs, int n)
 {
     uint32_t generation;
     struct thread *t = thread_of(thread, &generation);
+    struct backtracer *b;
     uint64_t w;
+    int count;
 
     if (t == NULL)
         return -EINVAL;
     w = atomic_load_acquire(&t->word);
     if (word_generation(w) != generation || word_state(w) == WORD_TERMINATED)
         return -ESRCH;
-    return word_state(w) == WORD_PARKED ? backtrace_parked(t, w, pcs, n) : -EAGAIN;
+    if (word_state(w) != WORD_PARKED)
+        return -EAGAIN;
+    b = backtracer_new();
+    if (b == NULL)
+        return -ENOMEM;
+    count = backtrace_parked(b, t, w, pcs, n);
+    backtracer_free(b);
+    return count;
 }
 
 NOINLINE int vthread_backtrace(vthread_t thread, void **pcs, int n)

@@ -145,7 +145,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
     t->carrier = CARRIER_NONE;
     atomic_store_relaxed(&t->slot, arg);
     w = atomic_load_relaxed(&t->word);
-    atomic_store_relaxed(&t->word, w & (WORD_SEQUENCE_MASK | ~(uint64_t)0 << WORD_GENERATION_SHIFT));
+    atomic_store_release(&t->word, w & (WORD_SEQUENCE_MASK | ~(uint64_t)0 << WORD_GENERATION_SHIFT)); /* see begin */
     if (UNLIKELY(attr != NULL) || UNLIKELY(runtime_default_stack() == VTHREAD_STACK_DEDICATED)) {
         vthread_attr_t none = {0};
 
@@ -204,7 +204,12 @@ ALWAYS_INLINE int begin(vthread_t *ret_thread, const vthread_attr_t *attr, struc
 
     if (ret_thread == NULL || (UNLIKELY(attr != NULL) && attr->detached))
         w |= WORD_CONSUMED;
-    atomic_store_relaxed(&t->word, w); /* published by the push */
+    /*
+     * Published by the push, to all but those who walk over the records.  They may look at the word, but take hold of a
+     * thread only if its phase is another than TERMINATED, which it is left in by its last life: then nobody stores the
+     * word any more but by CAS.
+     */
+    atomic_store_release(&t->word, w);
     vthread_t handle = thread_handle_of(t, w);
 
     if (UNLIKELY(t->flags & THREAD_PLATFORM)) {
@@ -286,7 +291,7 @@ int vthread_new(vthread_t *ret_thread, const vthread_attr_t *attr, void *(*fn)(v
     error = prepare(&t, &m, attr, fn, arg);
     if (error != 0)
         return error;
-    atomic_store_relaxed(&t->phase, VTHREAD_NEW);
+    atomic_store_release(&t->phase, VTHREAD_NEW); /* it is complete */
     *ret_thread = thread_handle(t);
     made(&m);
     return 0;

@@ -358,11 +358,15 @@ static int join_slow(struct thread *t, uint32_t generation, struct thread *self,
     int result;
     bool granted;
 
+    atomic_store_relaxed(&self->slot,
+                         thread_handle_of(t, (uint64_t)generation << WORD_GENERATION_SHIFT)); /* to be seen */
     lock_acquire(lock_of(t));
     result = queue_locked(t, generation, self);
     lock_release(lock_of(t));
-    if (result >= 0)
+    if (result >= 0) {
+        atomic_store_relaxed(&self->slot, NULL);
         return result;
+    }
     do {
         result = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
         lock_acquire(lock_of(t));
@@ -441,6 +445,7 @@ static int detach(vthread_t thread, struct locals **ret_locals)
     if (t == NULL)
         return EINVAL;
     if (word_leave_new(&t->word, generation, WORD_TERMINATED, WORD_CONSUMED)) {
+        atomic_store_relaxed(&t->phase, VTHREAD_TERMINATED);
         *ret_locals = locals_take(t);
         if (discard(t))
             free_record(t, NULL);

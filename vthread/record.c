@@ -89,6 +89,7 @@ static void make_free(struct thread *t)
 {
     uint64_t w = atomic_load_relaxed(&t->word);
 
+    atomic_store_relaxed(&t->phase, VTHREAD_TERMINATED);
     atomic_store_relaxed(&t->word, (w & WORD_SEQUENCE_MASK) | WORD_TERMINATED |
                                        (uint64_t)depot.first_generation << WORD_GENERATION_SHIFT);
 }
@@ -190,6 +191,7 @@ static struct thread *fresh_locked(uint32_t *ret_count)
     for (uint32_t i = from + RECORD_BATCH - 1; i >= from; i--) {
         struct thread *t = &thread_table[i];
 
+        atomic_store_relaxed(&t->phase, VTHREAD_TERMINATED);
         atomic_store_relaxed(&t->word, WORD_TERMINATED | (uint64_t)depot.first_generation << WORD_GENERATION_SHIFT);
         t->link.thread = head;
         head = t;

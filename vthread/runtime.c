@@ -18,6 +18,7 @@
 #include "continuation/life.h"
 #include "vthread/local_internal.h"
 #include "vthread/mount.h"
+#include "vthread/symbol.h"
 #include "vthread/thread.h"
 
 /*
@@ -47,6 +48,7 @@ bool runtime_strict;
 __typeof__(runtime_is_forked) runtime_is_forked;
 __typeof__(runtime_life) runtime_life;
 bool runtime_plain_switches;
+const struct runtime_companion *runtime_companion;
 
 vthread_stack_t runtime_default_stack(void)
 {
@@ -296,6 +298,7 @@ static void free_everything(void)
 {
     platform_end_life();
     record_end_life();
+    symbol_forget();
     if (!continuation_stop() && atomic_load_relaxed(&runtime.shutting))
         complain_locked(
             "vthread_runtime_shutdown",
@@ -303,6 +306,14 @@ static void free_everything(void)
             continuation_alive());
     atomic_store_relaxed(&runtime.created, 0);
     atomic_store_relaxed(&runtime.ended, 0);
+}
+
+static void start_companion_locked(void)
+{
+    const char *complaint = runtime_companion != NULL ? runtime_companion->start() : NULL;
+
+    if (complaint != NULL)
+        complain_locked("start", "%s", complaint);
 }
 
 static COLD int start(void)
@@ -322,6 +333,8 @@ static COLD int start(void)
             free_everything();
         }
         atomic_store_release(&runtime_life, error == 0 ? LIFE_RUNNING : LIFE_STOPPED);
+        if (error == 0)
+            start_companion_locked();
     } else if (life == LIFE_STOPPING) {
         error = ECANCELED;
     }
@@ -383,15 +396,11 @@ static int begin_call_anywhere(void)
     return processor_self() != NULL ? runtime_enter() : runtime_begin_call();
 }
 
-int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
+void runtime_stats_look(vthread_runtime_stats_t *ret_stats)
 {
     vthread_runtime_stats_t s = {0};
-    int error = begin_call_anywhere();
-    uint64_t ended;
+    uint64_t ended = atomic_load_relaxed(&runtime.ended);
 
-    if (error != 0)
-        return error;
-    ended = atomic_load_relaxed(&runtime.ended);
     s.threads_created = atomic_load_relaxed(&runtime.created);
     s.carriers = atomic_load_acquire(&pool.count);
     for (uint32_t i = 0; i < s.carriers; i++) {
@@ -413,6 +422,17 @@ int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
     s.stacks = stack_count();
     s.chunk_bytes = chunk_committed_bytes();
     s.record_bytes = record_committed_bytes();
+    *ret_stats = s;
+}
+
+int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
+{
+    vthread_runtime_stats_t s;
+    int error = begin_call_anywhere();
+
+    if (error != 0)
+        return error;
+    runtime_stats_look(&s);
     runtime_end_look_anywhere();
     if (ret_stats != NULL)
         *ret_stats = s;
@@ -522,6 +542,8 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
             pause.tv_nsec += pause.tv_nsec / 4;
     }
     thread_discard_unstarted();
+    if (runtime_companion != NULL)
+        runtime_companion->stop();
     pthread_mutex_lock(&runtime.lock);
     close_locked();
     pool_stop();

@@ -435,6 +435,15 @@ static inline bool runtime_is_strict(void)
     return runtime_strict;
 }
 vthread_stack_t runtime_default_stack(void);
+void runtime_stats_look(vthread_runtime_stats_t *ret_stats); /* in a call */
+
+/* What a layer above has that lives as long as the runtime; it puts itself here. */
+struct runtime_companion {
+    const char *(*start)(void); /* with runtime.lock; returns NULL, or a complaint, a literal */
+    void (*stop)(void);         /* no thread is left but platform threads; they may still be calling */
+};
+extern HIDDEN const struct runtime_companion *runtime_companion;
+
 extern HIDDEN ATOMIC(bool) runtime_is_forked;
 static inline bool runtime_forked(void)
 {

@@ -15,6 +15,8 @@
  *     VTHREAD_STACKS          shared stacks at most (with VTHREAD_SOLE_STACKS=0 unless set)
  *     VTHREAD_STRICT          1: every wait moves the frames away and makes the place inaccessible
  *     VTHREAD_FORCE_MIGRATE   1: every resume happens on another carrier (for testing)
+ *     VTHREAD_DUMP_SIGNAL     number or name (USR2, RTMIN+1) of a signal upon which a thread dump is written to
+ *                             standard error; not one that the program handles itself when the runtime starts
  */
 #ifndef VTHREAD_RUNTIME_H
 #define VTHREAD_RUNTIME_H
@@ -66,6 +68,36 @@ VTHREAD_API int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats);
 
 /* Returns 0 or EINVAL (0 or more than the maximal pool size). */
 VTHREAD_API int vthread_runtime_set_parallelism(unsigned n);
+
+/* ---- thread dumps ---- */
+
+typedef enum vthread_dump_format {
+    VTHREAD_DUMP_TEXT = 0, /* for reading */
+    VTHREAD_DUMP_JSON = 1, /* for programs; the schema is in docs/thread-dump.md */
+} vthread_dump_format_t;
+
+/*
+ * Write what all threads are doing, virtual ones and the platform threads that the library knows: state, what each
+ * waits for and who owns that, the stacks of those that are parked; by executor and scope; and the carriers.
+ *
+ * No thread is stopped for it: each is seen at an instant of its own, and those that come or go meanwhile may be in it
+ * or not.  It is written while it is made, with memory for a few bytes of each thread at most.  An error leaves
+ * what was written before.
+ *
+ * Returns 0, or
+ *   EINVAL   no such format
+ *   ENOTSUP  the library was built without JSON; or in the child of a fork
+ *   ENOMEM   no memory    EAGAIN  no OS thread    EMFILE, ENFILE  no descriptors
+ *   EBADF, ENOSPC, EPIPE ...  what write(2) says
+ *
+ * Context: virtual or platform thread; for a virtual one an OS thread does it meanwhile.  May switch.  Never
+ * interrupted.  Starts no runtime.  A shutdown of the runtime waits for a dump that is under way.
+ */
+VTHREAD_API int vthread_dump(int fd, vthread_dump_format_t format);
+
+/* The same to a new file.  EEXIST: there is one of that name, which stays as it is; after other errors there is none.
+ */
+VTHREAD_API int vthread_dump_file(const char *path, vthread_dump_format_t format);
 
 /*
  * End the runtime: new threads are refused (ECANCELED), those that live are

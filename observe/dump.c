@@ -1,0 +1,774 @@
+/* SPDX-License-Identifier: MIT */
+#include "observe/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <vthread/sync.h>
+
+#include "base/memory.h"
+#include "base/panic.h"
+#include "sync/owner.h"
+
+enum { TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16 };
+
+static void fail(struct dump *d, int error)
+{
+    if (d->error == 0)
+        d->error = error;
+}
+
+static bool has_failed(const struct dump *d)
+{
+    return d->error != 0 || d->sink.error != 0;
+}
+
+/* ---- for the forms ---- */
+
+const char *dump_frame(struct dump *d, const struct thread_view *view, int i)
+{
+    const char *text = frames_text(&d->frames, (uintptr_t)view->pcs[i]);
+
+    if (text == NULL)
+        fail(d, ENOMEM);
+    return text != NULL ? text : "?";
+}
+
+const char *dump_state_name(vthread_public_state_t state)
+{
+    static const char *const names[] = {
+        [VTHREAD_PUBLIC_NEW] = "NEW",
+        [VTHREAD_PUBLIC_RUNNABLE] = "RUNNABLE",
+        [VTHREAD_PUBLIC_BLOCKED] = "BLOCKED",
+        [VTHREAD_PUBLIC_WAITING] = "WAITING",
+        [VTHREAD_PUBLIC_TIMED_WAITING] = "TIMED_WAITING",
+        [VTHREAD_PUBLIC_TERMINATED] = "TERMINATED",
+    };
+
+    return names[state];
+}
+
+const char *dump_blocker_name(enum blocker_kind kind)
+{
+    static const char *const names[] = {
+        [BLOCKER_NONE] = "none",     [BLOCKER_OBJECT] = "object", [BLOCKER_MUTEX] = "mutex",
+        [BLOCKER_RWLOCK] = "rwlock", [BLOCKER_THREAD] = "thread",
+    };
+
+    return names[kind];
+}
+
+/* ---- what only its owner writes, read by us at any time: hints, but for a parked thread whose word stays ---- */
+
+NO_SANITIZE NOINLINE static uint8_t flags_of(const struct thread *t)
+{
+    return *(const volatile uint8_t *)&t->flags;
+}
+
+NO_SANITIZE NOINLINE static unsigned carrier_of(const struct thread *t)
+{
+    return t->carrier;
+}
+
+NO_SANITIZE NOINLINE static int64_t deadline_of(const struct thread *t)
+{
+    return *(const volatile int64_t *)&t->deadline_ns;
+}
+
+NO_SANITIZE NOINLINE static bool is_pinned(const struct thread *t)
+{
+    return *(const volatile uint8_t *)&thread_cold(t)->pins > 0;
+}
+
+NO_SANITIZE NOINLINE static const char *pin_reason_of(const struct thread_extra *extra)
+{
+    return *(const char *const volatile *)&extra->pin_reason;
+}
+
+NO_SANITIZE NOINLINE static bool is_joining(const struct thread *t)
+{
+    return thread_cold(t)->join_state == JOIN_QUEUED;
+}
+
+NO_SANITIZE NOINLINE static struct thread *mounted_by(struct carrier *c)
+{
+    return *(struct thread *volatile *)&((struct processor *)(void *)c)->current;
+}
+
+/* ---- one thread ---- */
+
+NO_SANITIZE NOINLINE static bool has_extra(const struct thread *t)
+{
+    return *(struct thread_extra *const volatile *)&thread_cold(t)->extra != NULL;
+}
+
+/* It is not being made any more (create.c).  Its word is read before. */
+static bool is_complete(struct thread *t, uint64_t w)
+{
+    uint8_t phase = atomic_load_acquire(&t->phase);
+
+    return word_state(w) == WORD_NEW ? phase == VTHREAD_NEW : phase != VTHREAD_TERMINATED;
+}
+
+/* The extra part of a thread, if it has one, stays while the thread is held.  False: it has ended. */
+static bool hold(struct dump *d, struct thread *t, bool *ret_held)
+{
+    uint64_t w = atomic_load_acquire(&t->word);
+    int error = ESRCH;
+
+    *ret_held = false;
+    if (word_state(w) == WORD_TERMINATED)
+        return false;
+    if (t == d->self || !has_extra(t) || !is_complete(t, w))
+        return true;
+    error = vthread_ref(thread_handle_of(t, w));
+    *ret_held = error == 0;
+    return error != ESRCH; /* EAGAIN: it has too many references for one more, and goes without a name */
+}
+
+static void let_go(struct thread *t, bool held)
+{
+    if (held)
+        vthread_unref(thread_handle(t));
+}
+
+/* The same wait, the same life? */
+static bool is_same(uint64_t a, uint64_t b)
+{
+    uint64_t bits = ~(uint64_t)0 << WORD_GENERATION_SHIFT | WORD_SEQUENCE_MASK | WORD_STATE_MASK;
+
+    return ((a ^ b) & bits) == 0;
+}
+
+static vthread_t handle_at(uint32_t index)
+{
+    return thread_handle(&thread_table[index]);
+}
+
+static void see_blocker(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    void *slot = atomic_load_relaxed(&t->slot);
+    struct lock_wait wait;
+    uint32_t generation;
+    struct thread *joined;
+
+    if (is_joining(t)) {
+        joined = thread_of((vthread_t)slot, &generation);
+        if (joined != NULL && word_generation(atomic_load_relaxed(&joined->word)) == generation) {
+            v->blocker = BLOCKER_THREAD;
+            v->owner = (vthread_t)slot;
+        }
+        return;
+    }
+    if (slot == NULL)
+        return;
+    v->blocker = BLOCKER_OBJECT;
+    v->object = slot;
+    if (!lock_wait_look(&d->probe, t, w, &wait))
+        return;
+    v->blocker = wait.kind == WAIT_FOR_MUTEX ? BLOCKER_MUTEX : BLOCKER_RWLOCK;
+    v->owner = wait.owner != 0 ? handle_at(wait.owner) : NULL;
+}
+
+static const char *reason_without_stack(const struct thread_view *v, int error)
+{
+    if (error == -ENOTSUP)
+        return "this library was built without libunwind";
+    if (!v->is_virtual)
+        return "an OS thread's own stack";
+    if (v->state == VTHREAD_PINNED || v->state == VTHREAD_TIMED_PINNED)
+        return "it waits on its carrier's OS thread";
+    return "its stack is in use at this moment";
+}
+
+/* Also whether its stack could be read.  -EAGAIN: not now. */
+static int see_stack(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    int n = backtrace_parked(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+
+    if (n == -ENOMEM)
+        fail(d, ENOMEM);
+    v->frames = n > 0 ? n : 0;
+    v->is_cut = n == DUMP_FRAMES;
+    v->no_stack = n < 0 ? reason_without_stack(v, n) : NULL;
+    return n < 0 ? n : 0;
+}
+
+/* What it is doing.  False: it has done something else meanwhile, or its stack was in use; all the same the view is
+ * good. */
+static bool see_parked(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    bool is_timed;
+    int error;
+
+    v->state = vthread_state(v->id);
+    v->public_state = vthread_public_state(v->id);
+    is_timed = v->state == VTHREAD_TIMED_PARKED || v->state == VTHREAD_TIMED_PINNED;
+    see_blocker(d, t, w, v);
+    if (is_timed) {
+        int64_t left_ns = deadline_of(t) - clock_now_ns();
+
+        v->remaining_ns = left_ns > 0 ? left_ns : 0;
+    }
+    error = see_stack(d, t, w, v);
+    atomic_fence_seq_cst(); /* all of that before: */
+    if (!is_same(atomic_load_relaxed(&t->word), w))
+        return false;
+    return error != -EAGAIN || !v->is_virtual || v->state == VTHREAD_PINNED || v->state == VTHREAD_TIMED_PINNED;
+}
+
+static void see_active(struct dump *d, struct thread *t, struct thread_view *v)
+{
+    unsigned number = carrier_of(t);
+
+    v->state = vthread_state(v->id);
+    v->public_state = vthread_public_state(v->id);
+    if (t == d->self) {
+        int n = vthread_backtrace(v->id, v->pcs, DUMP_FRAMES);
+
+        v->frames = n > 0 ? n : 0;
+        v->is_cut = n == DUMP_FRAMES;
+    } else {
+        v->no_stack = v->is_virtual ? "it is not parked" : "an OS thread's own stack";
+    }
+    if (v->is_virtual && number < atomic_load_acquire(&pool.count) && mounted_by(pool_carrier(number)) == t) {
+        v->carrier = (int)number;
+        if (t != d->self)
+            v->no_stack = "it is running";
+    }
+}
+
+/* Name and pin; extra: NULL if it has none, or none that we may look at. */
+static void see_extra(struct thread *t, struct thread_extra *extra, struct thread_view *v)
+{
+    v->is_pinned = is_pinned(t);
+    v->pin_reason = v->is_pinned && extra != NULL ? pin_reason_of(extra) : NULL;
+    if (extra == NULL)
+        snprintf(v->name, sizeof v->name, "%llu", (unsigned long long)vthread_id(v->id));
+    else
+        (void)thread_name_copy(t, v->name, sizeof v->name);
+}
+
+/* False: it has ended. */
+static bool see_held(struct dump *d, struct thread *t, struct thread_extra *extra, struct thread_view *v)
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t w = atomic_load_acquire(&t->word);
+
+        if (word_state(w) == WORD_TERMINATED)
+            return false;
+        v->id = thread_handle_of(t, w);
+        v->is_virtual = !(flags_of(t) & THREAD_PLATFORM);
+        v->carrier = -1;
+        v->remaining_ns = -1;
+        v->blocker = BLOCKER_NONE;
+        v->owner = NULL;
+        v->frames = 0;
+        v->is_cut = false;
+        v->no_stack = NULL;
+        if (word_state(w) != WORD_PARKED) {
+            see_active(d, t, v);
+            break;
+        }
+        if (see_parked(d, t, w, v))
+            break;
+        sched_yield();
+    }
+    see_extra(t, extra, v);
+    return true;
+}
+
+static bool see(struct dump *d, struct thread *t, struct thread_view *v)
+{
+    bool held;
+    bool seen;
+
+    if (!hold(d, t, &held))
+        return false;
+    seen = see_held(d, t, held || t == d->self ? thread_extra(t) : NULL, v);
+    let_go(t, held);
+    return seen;
+}
+
+/* ---- containers ---- */
+
+static struct container *add_container(struct dump *d)
+{
+    struct container *c;
+
+    if (d->container_count == d->container_room) {
+        uint32_t room = d->container_room > 0 ? 2 * d->container_room : NAMES_AT_FIRST;
+        struct container *larger = memory_alloc(room * sizeof *larger);
+
+        if (larger == NULL) {
+            fail(d, ENOMEM);
+            return NULL;
+        }
+        if (d->container_count > 0)
+            memcpy(larger, d->containers, d->container_count * sizeof *larger);
+        memory_free(d->containers);
+        d->containers = larger;
+        d->container_room = room;
+    }
+    c = &d->containers[d->container_count++];
+    *c = (struct container){.kind = CONTAINER_ROOT};
+    return c;
+}
+
+static void name_container(struct container *c, const char *kind, const char *name)
+{
+    snprintf(c->name, sizeof c->name, "%s", name);
+    snprintf(c->text, sizeof c->text, "%s%s%s@%p", kind, *name != '\0' ? " " : "", name, c->key);
+}
+
+static void add_executors(struct dump *d)
+{
+    struct executor_view views[BATCH];
+    uint64_t serial = 0;
+    int n;
+
+    while ((n = executor_list(serial, views, BATCH)) > 0 && d->error == 0) {
+        for (int i = 0; i < n; i++) {
+            struct container *c = add_container(d);
+
+            if (c == NULL)
+                return;
+            c->kind = CONTAINER_EXECUTOR;
+            c->key = views[i].executor;
+            c->is_closed = views[i].is_shutdown;
+            c->has_workers = views[i].has_workers;
+            c->stats = views[i].stats;
+            name_container(c, "executor", views[i].name);
+        }
+        serial = views[n - 1].serial;
+    }
+}
+
+static const void *group_key(struct dump *d, struct thread *t)
+{
+    uint64_t w = atomic_load_acquire(&t->word);
+    const void *key;
+
+    return thread_group(&d->probe, t, w, &key) != GROUP_NONE ? key : NULL;
+}
+
+static void add_scopes_of(struct dump *d, struct thread *t)
+{
+    const void *around = group_key(d, t);
+    struct scope_view views[BATCH];
+    uint32_t below = UINT32_MAX;
+    int n;
+
+    while ((n = scope_list(t, below, views, BATCH)) > 0 && d->error == 0) {
+        for (int i = 0; i < n; i++) {
+            struct container *c = add_container(d);
+
+            if (c == NULL)
+                return;
+            c->kind = CONTAINER_SCOPE;
+            c->key = views[i].scope;
+            c->outer = views[i].outer != NULL ? views[i].outer : around;
+            c->owner = views[i].owner;
+            c->is_closed = views[i].is_cancelled;
+            name_container(c, "scope", views[i].name);
+        }
+        below = views[n - 1].depth;
+    }
+}
+
+static void add_scopes(struct dump *d)
+{
+    for (uint32_t i = 1; i < d->records && d->error == 0; i++) {
+        struct thread *t = &thread_table[i];
+        bool held;
+
+        if (!has_extra(t) || !hold(d, t, &held))
+            continue;
+        if (held || t == d->self)
+            add_scopes_of(d, t);
+        let_go(t, held);
+    }
+}
+
+static int compare_keys(const void *a, const void *b, void *containers)
+{
+    const struct container *all = containers;
+    uintptr_t x = (uintptr_t)all[*(const uint32_t *)a].key;
+    uintptr_t y = (uintptr_t)all[*(const uint32_t *)b].key;
+
+    return (x > y) - (x < y);
+}
+
+/* Its index; the root's for NULL, and for what has come since. */
+static uint32_t find_container(const struct dump *d, const void *key)
+{
+    uint32_t from = 0;
+    uint32_t to = d->container_count;
+
+    while (key != NULL && from < to) {
+        uint32_t middle = from + (to - from) / 2;
+        const void *found = d->containers[d->by_key[middle]].key;
+
+        if (found == key)
+            return d->by_key[middle];
+        if ((uintptr_t)found < (uintptr_t)key)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return 0;
+}
+
+static void find_containers(struct dump *d)
+{
+    struct container *root = add_container(d);
+
+    if (root == NULL)
+        return;
+    snprintf(root->text, sizeof root->text, "<root>");
+    add_executors(d);
+    add_scopes(d);
+    d->by_key = d->error == 0 ? memory_alloc(d->container_count * sizeof *d->by_key) : NULL;
+    if (d->by_key == NULL) {
+        fail(d, ENOMEM);
+        return;
+    }
+    for (uint32_t i = 0; i < d->container_count; i++)
+        d->by_key[i] = i;
+    qsort_r(d->by_key, d->container_count, sizeof *d->by_key, compare_keys, d->containers);
+    for (uint32_t i = 0; i < d->container_count; i++)
+        d->containers[i].parent = find_container(d, d->containers[i].outer);
+}
+
+static uint32_t container_around(struct dump *d, struct thread *t)
+{
+    return d->container_count > 1 ? find_container(d, group_key(d, t)) : 0;
+}
+
+/* Who is where, as chains through the records' numbers. */
+static void fill_containers(struct dump *d)
+{
+    d->chain = memory_alloc((d->records + 1) * sizeof *d->chain);
+    if (d->chain == NULL) {
+        fail(d, ENOMEM);
+        return;
+    }
+    for (uint32_t i = 1; i < d->records; i++) {
+        struct container *c;
+
+        if (word_state(atomic_load_acquire(&thread_table[i].word)) == WORD_TERMINATED)
+            continue;
+        c = &d->containers[container_around(d, &thread_table[i])];
+        if (c->first == 0)
+            c->first = i;
+        else
+            d->chain[c->last] = i;
+        c->last = i;
+    }
+}
+
+static void tell_container(struct dump *d, uint32_t number)
+{
+    uint64_t threads = 0;
+
+    d->how->container_begin(d, &d->containers[number]);
+    for (uint32_t i = d->containers[number].first; i != 0 && !has_failed(d); i = d->chain[i]) {
+        struct thread *t = &thread_table[i];
+
+        if (container_around(d, t) != number || !see(d, t, &d->view))
+            continue; /* it has ended, and this is another one */
+        d->how->thread(d, &d->view);
+        threads++;
+    }
+    d->how->container_end(d, &d->containers[number], threads);
+}
+
+/* ---- carriers ---- */
+
+static int64_t from_now(int64_t at_ns)
+{
+    int64_t left_ns = at_ns - clock_now_ns();
+
+    if (at_ns == INT64_MAX)
+        return -1;
+    return left_ns > 0 ? left_ns : 0;
+}
+
+static const char *carrier_state_name(struct carrier *c)
+{
+    switch ((enum carrier_state)atomic_load_relaxed(&c->state)) {
+    case CARRIER_RUNNING:
+        return atomic_load_relaxed(&c->in_task) ? "running" : "idle";
+    case CARRIER_BLOCKED:
+        return "blocked";
+    case CARRIER_HOGGED:
+        return "hogged";
+    case CARRIER_DORMANT:
+        return "dormant";
+    }
+    return "unknown";
+}
+
+static void tell_carrier(struct dump *d, struct carrier *c, struct pool_view *all)
+{
+    struct thread *t = mounted_by(c);
+    struct carrier_view v = {
+        .index = c->index,
+        .state = carrier_state_name(c),
+        .queued = ring_count(&c->ring) + atomic_load_relaxed(&c->inbox_count),
+        .next_timer_ns = from_now(atomic_load_relaxed(&c->timers.earliest_ns)),
+        .thread = t != NULL ? thread_handle(t) : NULL,
+        .begun = atomic_load_relaxed(&c->begun),
+        .tid = atomic_load_relaxed(&c->tid),
+    };
+
+    lock_acquire(&c->timers.lock);
+    v.timers = c->timers.count;
+    lock_release(&c->timers.lock);
+    all->timers += v.timers;
+    if (v.next_timer_ns >= 0 && (all->next_timer_ns < 0 || v.next_timer_ns < all->next_timer_ns))
+        all->next_timer_ns = v.next_timer_ns;
+    d->how->carrier(d, &v);
+}
+
+/* A start that is under way may fail, and free its carriers; once it runs, this call keeps them. */
+static bool has_carriers(void)
+{
+    uint32_t life = atomic_load_acquire(&runtime_life);
+
+    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
+}
+
+static void tell_carriers(struct dump *d)
+{
+    struct pool_view v = {.next_timer_ns = -1, .leader = -1, .runs = has_carriers()};
+    uint32_t count = v.runs ? atomic_load_acquire(&pool.count) : 0;
+    struct carrier *leader;
+
+    d->how->carriers_begin(d);
+    for (uint32_t i = 0; i < count; i++)
+        tell_carrier(d, pool_carrier(i), &v);
+    if (v.runs) {
+        leader = atomic_load_relaxed(&pool.leader);
+        v.injected = atomic_load_relaxed(&pool.injected_count);
+        v.has_poller = atomic_load_relaxed(&pool.poller) != NULL;
+        v.leader = v.has_poller && leader != NULL ? (int)leader->index : -1;
+        runtime_stats_look(&v.stats);
+    }
+    d->how->end(d, &v);
+}
+
+/* ---- all of it ---- */
+
+static void tell(struct dump *d)
+{
+    struct dump_head head = {.process = (int)getpid()};
+
+    clock_gettime(CLOCK_REALTIME, &head.time);
+    d->records = record_count();
+    d->self = thread_self_if_known();
+    find_containers(d);
+    if (d->error == 0)
+        fill_containers(d);
+    if (d->error != 0)
+        return;
+    d->how->begin(d, &head);
+    for (uint32_t i = 0; i < d->container_count && !has_failed(d); i++)
+        tell_container(d, i);
+    if (!has_failed(d))
+        tell_carriers(d);
+}
+
+static int walk(struct dump *d, int fd)
+{
+    int error;
+
+    d->backtracer = backtracer_new();
+    if (d->backtracer == NULL)
+        return ENOMEM;
+    error = probe_open(&d->probe);
+    if (error != 0)
+        return error;
+    error = d->how->init(d);
+    if (error == 0) {
+        sink_begin(&d->sink, fd);
+        if (d->sink.error == 0)
+            tell(d);
+        error = sink_end(&d->sink);
+        d->how->fini(d);
+    }
+    probe_close(&d->probe);
+    return d->error != 0 ? d->error : error;
+}
+
+/* In a call. */
+static int dump_in_call(int fd, const struct dump_form *how)
+{
+    struct dump *d = memory_alloc(sizeof *d);
+    int error;
+
+    if (d == NULL)
+        return ENOMEM;
+    d->how = how;
+    error = walk(d, fd);
+    frames_fini(&d->frames);
+    backtracer_free(d->backtracer);
+    memory_free(d->containers);
+    memory_free(d->by_key);
+    memory_free(d->chain);
+    memory_free(d);
+    return error;
+}
+
+/* NULL: there is no such form, and why. */
+static const struct dump_form *form_of(vthread_dump_format_t format, int *ret_error)
+{
+    *ret_error = EINVAL;
+    if (format == VTHREAD_DUMP_TEXT)
+        return &dump_as_text;
+    if (format != VTHREAD_DUMP_JSON)
+        return NULL;
+#ifdef VTHREAD_HAS_JSON
+    return &dump_as_json;
+#else
+    *ret_error = ENOTSUP;
+    return NULL;
+#endif
+}
+
+/*
+ * errno is saved and restored in functions out of line that do not switch: where its address is known from before a
+ * switch, it is another carrier's.
+ */
+
+NOINLINE static int dump_here(int fd, const struct dump_form *how)
+{
+    int saved = errno;
+    int error = runtime_begin_look_anywhere();
+
+    if (error != 0)
+        return error;
+    error = dump_in_call(fd, how);
+    runtime_end_look_anywhere();
+    errno = saved;
+    return error;
+}
+
+/* What an OS thread does for a virtual one. */
+struct job {
+    int fd;
+    const struct dump_form *how;
+    int error;
+    vthread_sem_t done;
+};
+
+static void *do_job(void *arg)
+{
+    struct job *job = arg;
+
+    job->error = dump_here(job->fd, job->how);
+    vthread_sem_release(&job->done, 1);
+    return NULL;
+}
+
+NOINLINE static int start_job(struct job *job, pthread_t *ret_thread)
+{
+    int saved = errno;
+    sigset_t all, old;
+    int error;
+
+    if (fault_point(FAULT_THREAD))
+        return EAGAIN;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(ret_thread, NULL, do_job, job);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = saved;
+    return error;
+}
+
+/*
+ * A virtual thread would keep its stack for as long as the dump takes, and whoever shares that waiting.  So an OS
+ * thread does it; EAGAIN or ENOMEM: there is none.
+ */
+static int dump_elsewhere(int fd, const struct dump_form *how)
+{
+    struct job *job = memory_alloc(sizeof *job);
+    pthread_t thread;
+    int error;
+
+    if (job == NULL)
+        return ENOMEM;
+    job->fd = fd;
+    job->how = how;
+    error = start_job(job, &thread);
+    if (error == 0) {
+        vthread_sem_acquire_uninterruptible(&job->done, 1);
+        error = job->error;
+        pthread_join(thread, NULL); /* it has nothing more to do */
+    }
+    memory_free(job);
+    return error;
+}
+
+static int dump(int fd, const struct dump_form *how)
+{
+    return thread_mounted() != NULL ? dump_elsewhere(fd, how) : dump_here(fd, how);
+}
+
+int vthread_dump(int fd, vthread_dump_format_t format)
+{
+    int error;
+    const struct dump_form *how = form_of(format, &error);
+
+    return how != NULL ? dump(fd, how) : error;
+}
+
+/* 0 or an error. */
+NOINLINE static int make_file(const char *path, int *ret_fd)
+{
+    int saved = errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int error = fd < 0 ? errno : 0;
+
+    *ret_fd = fd;
+    errno = saved;
+    return error;
+}
+
+/* error: of the dump; returns that, or the file's. */
+NOINLINE static int finish_file(const char *path, int fd, int error)
+{
+    int saved = errno;
+
+    if (close(fd) != 0 && error == 0)
+        error = errno;
+    if (error != 0)
+        unlink(path); /* half of one is no dump */
+    errno = saved;
+    return error;
+}
+
+int vthread_dump_file(const char *path, vthread_dump_format_t format)
+{
+    int error = EINVAL;
+    int fd;
+
+    if (path == NULL || form_of(format, &error) == NULL)
+        return error;
+    error = make_file(path, &fd);
+    return error == 0 ? finish_file(path, fd, vthread_dump(fd, format)) : error;
+}
+
+/* Here, and not where they are: in a static library these come along with what somebody asks for. */
+__attribute__((constructor)) static void plug_in(void)
+{
+    runtime_companion = &dump_upon_signals;
+    panic_report = dump_short;
+}
