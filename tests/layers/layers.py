@@ -31,7 +31,13 @@ PUBLIC = {
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.
-FOREIGN = {"event2/": {"net"}, "event.h": {"net"}, "gc.h": {"continuation"}, "gc/": {"continuation"}}
+FOREIGN = {
+    "event2/": {"net"},
+    "event.h": {"net"},
+    "gc.h": {"continuation"},
+    "gc/": {"continuation"},
+    "elfutils/": {"vthread"},
+}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.MULTILINE)
 
