@@ -16,6 +16,7 @@
 #include <unwind.h>
 
 #include "base/memory.h"
+#include "vthread/image.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -56,12 +57,7 @@ ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 #ifdef VTHREAD_HAS_UNWIND
 #include <libunwind.h>
 
-struct image {
-    unw_word_t registers[40]; /* by libunwind's numbers */
-    unw_word_t low;           /* addresses that the copied frames had */
-    unw_word_t high;
-    char *copy;
-};
+_Static_assert(sizeof(unw_word_t) == sizeof(uint64_t), "registers of an image");
 
 #if defined(__x86_64__)
 static void read_registers(struct image *image)
@@ -72,17 +68,21 @@ static void read_registers(struct image *image)
 
     for (size_t i = 0; i < sizeof saved / sizeof saved[0]; i++) {
         memcpy(&word, image->copy + i * sizeof word, sizeof word);
-        image->registers[saved[i]] = word;
+        image_set_register(image, saved[i], word);
     }
-    image->registers[UNW_X86_64_RSP] = image->low + sizeof saved / sizeof saved[0] * sizeof word;
+    image_set_register(image, UNW_X86_64_RSP, image->low + sizeof saved / sizeof saved[0] * sizeof word);
 }
 #elif defined(__aarch64__)
 static void read_registers(struct image *image)
 {
-    for (int i = 0; i < 12; i++)
-        memcpy(&image->registers[UNW_AARCH64_X19 + i], image->copy + i * 8, 8);
-    image->registers[UNW_AARCH64_PC] = image->registers[UNW_AARCH64_X30];
-    image->registers[UNW_AARCH64_SP] = image->low + 160;
+    uint64_t word = 0;
+
+    for (int i = 0; i < 12; i++) {
+        memcpy(&word, image->copy + i * 8, 8);
+        image_set_register(image, UNW_AARCH64_X19 + i, word);
+    }
+    image_set_register(image, UNW_AARCH64_PC, word); /* that of x30 */
+    image_set_register(image, UNW_AARCH64_SP, image->low + 160);
 }
 #endif
 
@@ -109,6 +109,28 @@ static int get_dyn_info(unw_addr_space_t space, unw_word_t *list, void *arg)
     return -UNW_ENOINFO;
 }
 
+/* A word at any address, wherever that is: it is asked of the kernel, a page at a time. */
+static bool read_anywhere(struct image *image, uint64_t address, unw_word_t *value)
+{
+    uint64_t page = address / PAGE_BYTES * PAGE_BYTES;
+    struct iovec here = {image->page, PAGE_BYTES};
+    struct iovec there = {(void *)page, PAGE_BYTES};
+    int saved = errno;
+
+    if (address % PAGE_BYTES > PAGE_BYTES - sizeof *value) /* over the edge; rare, for words are aligned */
+        return false;
+    if (image->page_at != page) {
+        image->page_at = 0;
+        if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != PAGE_BYTES) {
+            errno = saved;
+            return false;
+        }
+        image->page_at = page;
+    }
+    memcpy(value, image->page + address % PAGE_BYTES, sizeof *value);
+    return true;
+}
+
 /* Frames come from the copy, all else (unwind tables) from where it is. */
 static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *arg)
 {
@@ -121,6 +143,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
         memcpy(value, image->copy + (address - image->low), sizeof *value);
     else if (stack_find((void *)address, &(bool){false}) != NULL)
         return -UNW_EINVAL; /* somebody else's by now */
+    else if (image->is_sample)
+        return read_anywhere(image, address, value) ? 0 : -UNW_EINVAL;
     else
         memcpy(value, (void *)address, sizeof *value);
     return 0;
@@ -131,7 +155,7 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *v
     struct image *image = arg;
 
     (void)space;
-    if (write || number < 0 || (size_t)number >= sizeof image->registers / sizeof image->registers[0])
+    if (write || number < 0 || number >= IMAGE_REGISTERS || !(image->known >> number & 1))
         return -UNW_EBADREG;
     *value = image->registers[number];
     return 0;
@@ -156,7 +180,15 @@ static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, si
     return -UNW_ENOINFO;
 }
 
-static int unwind(struct image *image, void **pcs, int n)
+/* In the middle of a function, and without all registers, guesses are possible.  What has no unwind table is one. */
+static bool is_sure(const struct image *image, unw_cursor_t *cursor, int count)
+{
+    unw_proc_info_t info;
+
+    return !image->is_sample || count == 0 || unw_get_proc_info(cursor, &info) == 0;
+}
+
+int image_unwind(struct image *image, void **pcs, int n)
 {
     unw_accessors_t accessors = {find_proc_info, put_unwind_info, get_dyn_info,  access_mem,
                                  access_reg,     access_fpreg,    cannot_resume, no_names};
@@ -169,7 +201,7 @@ static int unwind(struct image *image, void **pcs, int n)
         return -ENOMEM;
     if (unw_init_remote(&cursor, space, image) == 0)
         do {
-            if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+            if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0 || !is_sure(image, &cursor, count))
                 break;
             pcs[count++] = (void *)pc;
         } while (unw_step(&cursor) > 0);
@@ -215,7 +247,7 @@ static int copy_frames_of(struct thread *t, struct stack *s, bool held, struct i
         copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
     else if (!copy_words_from_loose(image->copy, sp, bytes))
         return -EAGAIN; /* the caller frees the copy */
-    image->low = (unw_word_t)(uintptr_t)sp;
+    image->low = (uint64_t)(uintptr_t)sp;
     image->high = image->low + bytes;
     return 0;
 }
@@ -246,7 +278,7 @@ static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
         count = -EAGAIN;
     if (count == 0) {
         read_registers(&image);
-        count = unwind(&image, pcs, n);
+        count = image_unwind(&image, pcs, n);
     }
     memory_free(image.copy);
     return count;
@@ -257,7 +289,18 @@ static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
     (void)t, (void)word, (void)pcs, (void)n;
     return -ENOTSUP;
 }
+
+int image_unwind(struct image *image, void **pcs, int n)
+{
+    (void)image, (void)pcs, (void)n;
+    return -ENOTSUP;
+}
 #endif
+
+NOINLINE int backtrace_here(void **pcs, int n)
+{
+    return backtrace_self(pcs, n);
+}
 
 static int backtrace_other(vthread_t thread, void **pcs, int n)
 {

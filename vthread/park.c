@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -71,11 +72,12 @@ struct parker *thread_parker(struct thread *t)
     return &p->parker;
 }
 
-int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind)
 {
     bool timed = t->deadline_ns != INT64_MAX;
     uint32_t number = thread_wait_number(t);
     struct processor *p = t->flags & THREAD_PLATFORM ? NULL : processor_self();
+    int64_t began_ns = 0;
     int reason;
 
     parker_reset(parker);
@@ -83,7 +85,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
     t->flags |= THREAD_IN_PLACE;
     if (word_commit_park(&t->word, flags)) {
         if (p != NULL) {
-            atomic_store_relaxed(&p->pinned_parks, atomic_load_relaxed(&p->pinned_parks) + 1);
+            atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
+            began_ns = clock_monotonic_ns();
             carrier_block(&p->carrier);
         }
         if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
@@ -92,6 +95,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
             parker_wait(parker, INT64_MAX);             /* whoever won is about to notify */
         if (p != NULL && thread_cold(t)->blocking == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
+        if (p != NULL)
+            pinned_count(p, kind, clock_monotonic_ns() - began_ns, 0);
         reason = t->reason;
     } else {
         uint64_t before = word_end_wait(&t->word, flags & WORD_INTERNAL ? 0 : WORD_PERMIT);
@@ -100,6 +105,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
             reason = 0;
         else
             reason = EINTR;
+        if (p != NULL)
+            p->pinned_ns = 0;
     }
     t->flags &= (uint8_t)~THREAD_IN_PLACE;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
@@ -138,6 +145,16 @@ COLD bool nested_begin(struct thread *self)
     return c != NULL && !nested_is_pinned(c) && leave_nested(self, c);
 }
 
+/* It has refused. */
+static COLD vthread_pin_kind_t why_not_nested(void)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+
+    if (c == NULL)
+        return VTHREAD_PIN_FOREIGN_STACK;
+    return nested_is_pinned(c) ? VTHREAD_PIN_CONTINUATION : VTHREAD_PIN_NO_MEMORY;
+}
+
 COLD void nested_end(struct thread *self)
 {
     self->flags &= (uint8_t)~THREAD_NESTED;
@@ -152,22 +169,42 @@ void nested_exit(struct thread *self)
         nested_leave(); /* no memory to remember them by: they stay as they are, running for ever */
 }
 
+/* After a wait that has blocked the carrier: too long?  (With no threshold reached: a load and a branch.) */
+static inline int look_back(struct thread *self, struct processor *p, vthread_pin_kind_t kind, int reason)
+{
+    if (UNLIKELY(p->pinned_ns >= pinned_threshold_ns) && event_is_wanted(VTHREAD_EVENT_PINNED))
+        pinned_report(p, self, kind);
+    return reason;
+}
+
+static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
+{
+    return look_back(self, p, kind, wait_in_place(self, &p->parker, flags, kind));
+}
+
+/* The carrier waits with it, and is the same afterwards. */
+static NOINLINE int wait_while_pinned(struct thread *self, struct processor *p, uint64_t flags)
+{
+    vthread_pin_kind_t kind = pinned_kind(p);
+
+    if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
+        return wait_in_place_of(self, p, flags, kind);
+    p->leave_flags = flags;
+    return look_back(self, p, kind, leave(p, LEAVE_PINNED));
+}
+
 /* From the thread's own stack, or from that of a nested continuation. */
 static int wait_mounted(struct thread *self, uint64_t flags, int64_t deadline_ns)
 {
     struct processor *p = processor_self();
     int reason;
 
-    if (self->flags & THREAD_PINNED) {
-        if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
-            return wait_in_place(self, &p->parker, flags);
-        p->leave_flags = flags;
-        return leave(p, LEAVE_PINNED);
-    }
+    if (self->flags & THREAD_PINNED)
+        return wait_while_pinned(self, p, flags);
     atomic_store_relaxed(&self->phase, deadline_ns == INT64_MAX ? VTHREAD_PARKING : VTHREAD_TIMED_PARKING);
     if (deadline_ns != INT64_MAX &&
         !timer_insert(&p->carrier.timers, deadline_ns, thread_index(self), thread_wait_number(self)))
-        return wait_in_place(self, &p->parker, flags); /* no memory for the timer: the kernel's will do */
+        return wait_in_place_of(self, p, flags, VTHREAD_PIN_NO_MEMORY); /* for the timer: the kernel's will do */
     p->leave_flags = flags;
     reason = leave(p, LEAVE_PARK);
     if (deadline_ns != INT64_MAX)
@@ -182,12 +219,12 @@ NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadl
 
     self->deadline_ns = deadline_ns;
     if (self->flags & THREAD_PLATFORM)
-        return wait_in_place(self, self->cont.sp, flags);
+        return wait_in_place(self, self->cont.sp, flags, 0);
     p = processor_self();
     if (LIKELY(on_own_stack(p)))
         return wait_mounted(self, flags, deadline_ns);
     if (!nested_begin(self))
-        return wait_in_place(self, &p->parker, flags);
+        return wait_in_place_of(self, p, flags, why_not_nested());
     reason = wait_mounted(self, flags, deadline_ns);
     nested_end(self);
     return reason;

@@ -4,65 +4,101 @@
  *
  * A pin keeps the thread on its carrier; a blocking section also gives the
  * carrier's place away meanwhile, and keeps the stack, for somebody may hold
- * addresses in it.  Both count in one byte: pins in the low bits, sections above.
+ * addresses in it.  Each is told from the others, so that a report can say which one it was.
  */
 #include <errno.h>
 
+#include "vthread/event.h"
+#include "vthread/image.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
 enum { BLOCKING_MAX = 31 };
 
-static int pin(struct thread *self, const char *reason)
+int64_t pinned_threshold_ns;
+
+static int pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at)
 {
     struct thread_cold *cold = thread_cold(self);
-    struct thread_extra *extra;
+    struct pin_note *note = &p->pins[kind];
 
-    if (cold->pins == UINT8_MAX)
+    if (UNLIKELY(cold->pins == UINT8_MAX))
         return EAGAIN;
     if (cold->pins++ == 0) {
         self->flags |= THREAD_PINNED;
-        extra = thread_extra_get(self); /* without memory the pin has no name, that is all */
-        if (extra != NULL)
-            extra->pin_reason = reason;
+        p->outermost_pin = (uint8_t)kind;
+    }
+    if (note->open++ == 0) {
+        note->reason = reason;
+        note->at = at;
     }
     return 0;
 }
 
-static int unpin(struct thread *self)
+static int unpin(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
 {
     struct thread_cold *cold = thread_cold(self);
 
-    if (cold->pins == 0)
+    if (UNLIKELY(p->pins[kind].open == 0))
         return EINVAL;
+    p->pins[kind].open--;
     if (--cold->pins == 0)
         self->flags &= (uint8_t)~THREAD_PINNED;
     return 0;
 }
 
+int thread_pin(struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at)
+{
+    return pin(processor_self(), self, kind, reason, at);
+}
+
+int thread_unpin(struct thread *self, vthread_pin_kind_t kind)
+{
+    return unpin(processor_self(), self, kind);
+}
+
+void *thread_pinned_at(vthread_pin_kind_t kind)
+{
+    return processor_self()->pins[kind].at;
+}
+
+vthread_pin_kind_t pinned_kind(const struct processor *p)
+{
+    if (p->pins[VTHREAD_PIN_BLOCKING].open > 0) /* keeps the stack, too */
+        return VTHREAD_PIN_BLOCKING;
+    for (unsigned i = 0; p->pins[p->outermost_pin].open == 0 && i < PIN_NOTES; i++)
+        if (p->pins[i].open > 0) /* the outermost is gone, others have stayed */
+            return (vthread_pin_kind_t)i;
+    return (vthread_pin_kind_t)p->outermost_pin;
+}
+
 void unpin_all(struct thread *self)
 {
+    struct processor *p = processor_self();
+
     if (thread_cold(self)->blocking > 0)
-        carrier_unblock(carrier_self());
+        carrier_unblock(&p->carrier);
+    for (unsigned i = 0; i < PIN_NOTES; i++)
+        p->pins[i].open = 0;
     thread_cold(self)->blocking = 0;
     thread_cold(self)->pins = 0;
     self->flags &= (uint8_t)~THREAD_PINNED;
 }
 
-int vthread_pin(const char *reason)
+/* Not inline, even where the whole program is optimised at once: for the return address. */
+NOINLINE int vthread_pin(const char *reason)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
 
-    return self != NULL ? pin(self, reason) : 0;
+    return self != NULL ? pin(p, self, VTHREAD_PIN_EXPLICIT, reason, __builtin_return_address(0)) : 0;
 }
 
 int vthread_unpin(void)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    int error = 0;
-
-    if (self != NULL) /* the pins of open blocking sections are not ours to take */
-        error = thread_cold(self)->pins > thread_cold(self)->blocking ? unpin(self) : EINVAL;
+    int error = self != NULL ? unpin(p, self, VTHREAD_PIN_EXPLICIT) : 0; /* those of sections are not ours to take */
 
     if (error != 0)
         misuse("vthread_unpin", "unpinned more often than pinned; every vthread_unpin needs a vthread_pin before it");
@@ -71,18 +107,17 @@ int vthread_unpin(void)
 
 bool vthread_is_pinned(const char **ret_reason)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    struct thread_extra *extra;
 
     if (self == NULL || !(self->flags & THREAD_PINNED))
         return false;
-    extra = thread_extra(self);
     if (ret_reason != NULL)
-        *ret_reason = extra != NULL ? extra->pin_reason : NULL;
+        *ret_reason = p->pins[p->pins[p->outermost_pin].open > 0 ? p->outermost_pin : pinned_kind(p)].reason;
     return true;
 }
 
-int vthread_blocking_begin(const char *what)
+static int begin_blocking(const char *what, void *at)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
@@ -92,10 +127,15 @@ int vthread_blocking_begin(const char *what)
         return 0;
     if (thread_cold(self)->blocking == BLOCKING_MAX)
         return EAGAIN;
-    error = pin(self, what);
+    error = pin(p, self, VTHREAD_PIN_BLOCKING, what, at);
     if (error == 0 && thread_cold(self)->blocking++ == 0)
         carrier_block(&p->carrier);
     return error;
+}
+
+NOINLINE int vthread_blocking_begin(const char *what)
+{
+    return begin_blocking(what, __builtin_return_address(0));
 }
 
 int vthread_blocking_end(void)
@@ -113,16 +153,73 @@ int vthread_blocking_end(void)
     }
     if (--cold->blocking == 0)
         carrier_unblock(&p->carrier);
-    return unpin(self);
+    return unpin(p, self, VTHREAD_PIN_BLOCKING);
 }
 
-void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
+NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
 {
     void *value;
-    bool began = vthread_blocking_begin("vthread_blocking_call") == 0;
+    bool began = begin_blocking("vthread_blocking_call", __builtin_return_address(0)) == 0;
 
     value = fn(arg);
     if (began)
         vthread_blocking_end();
     return value;
+}
+
+/* ---- pinned waits ---- */
+
+void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_ns, int64_t more_ns)
+{
+    struct pin_count *count = &p->pinned[kind];
+
+    p->pinned_ns = blocked_ns + more_ns;
+    atomic_store_relaxed(&count->total_ns,
+                         atomic_load_relaxed(&count->total_ns) + (more_ns > 0 ? more_ns : blocked_ns));
+    if (p->pinned_ns > atomic_load_relaxed(&count->max_ns))
+        atomic_store_relaxed(&count->max_ns, p->pinned_ns);
+}
+
+static void fill_pin(vthread_event_t *e, const struct processor *p, vthread_pin_kind_t kind)
+{
+    const struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+
+    e->pin = kind;
+    if ((unsigned)kind < PIN_NOTES) {
+        e->reason = p->pins[kind].reason;
+        e->pinned_at = p->pins[kind].at;
+    } else if (kind == VTHREAD_PIN_CONTINUATION) {
+        while (c != NULL && c->pins == 0)
+            c = c->parent;
+        e->reason = c != NULL ? c->pin_reason : NULL;
+        e->pinned_at = c != NULL ? c->pinned_at : NULL;
+    }
+}
+
+void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+{
+    struct event *e = event_new(VTHREAD_EVENT_PINNED, self);
+    int depth;
+
+    if (e == NULL)
+        return;
+    fill_pin(&e->public, p, kind);
+    thread_name_copy(self, e->name, sizeof e->name);
+    e->public.carrier = (int)p->carrier.index;
+    e->public.duration_ns = p->pinned_ns;
+    depth = backtrace_here(e->pcs, EVENT_DEPTH);
+    e->public.depth = depth > 0 ? depth : 0;
+    event_post(e);
+}
+
+const char *vthread_pin_kind_name(vthread_pin_kind_t kind)
+{
+    static const char *const names[VTHREAD_PIN_KINDS] = {
+        [VTHREAD_PIN_EXPLICIT] = "explicit pin",       [VTHREAD_PIN_MONITOR] = "monitor",
+        [VTHREAD_PIN_BLOCKING] = "blocking section",   [VTHREAD_PIN_CONTINUATION] = "pinned continuation",
+        [VTHREAD_PIN_FOREIGN_STACK] = "foreign stack", [VTHREAD_PIN_NO_MEMORY] = "no memory",
+        [VTHREAD_PIN_CALLBACK] = "callback",
+    };
+
+    return (unsigned)kind < VTHREAD_PIN_KINDS ? names[kind] : "unknown";
 }

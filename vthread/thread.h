@@ -124,7 +124,6 @@ struct thread_extra {
     char *name;
     vthread_failure_handler_t *on_failure;
     void *user;
-    const char *pin_reason;
     struct vthread_cont *nested; /* THREAD_NESTED: the innermost public continuation that it left from ... */
     void *leaf_sp;               /* ... and where, while cont.sp is where it stands on its own stack */
     size_t stack_bytes;
@@ -276,6 +275,24 @@ struct parker {
     ATOMIC(uint32_t) word; /* 1: notified */
 };
 
+/*
+ * The pins of the thread that is mounted.  Who is pinned stays on its carrier, and nobody else is mounted there before
+ * all its pins are gone: so they are the carrier's, and need no memory.
+ */
+struct pin_note {
+    const char *reason;
+    void *at; /* return address of the call that pinned it */
+    uint8_t open;
+};
+
+#define PIN_NOTES 3 /* EXPLICIT, MONITOR, BLOCKING; the first of each kind that is open */
+
+struct pin_count {
+    ATOMIC(uint64_t) parks;
+    ATOMIC(int64_t) total_ns;
+    ATOMIC(int64_t) max_ns;
+};
+
 /* A carrier, as this layer sees it. */
 struct processor {
     struct carrier carrier;
@@ -291,7 +308,11 @@ struct processor {
     struct record_cache records;
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
-    ATOMIC(uint64_t) pinned_parks;
+    struct pin_note pins[PIN_NOTES];
+    uint8_t outermost_pin; /* vthread_pin_kind_t, while the thread is pinned */
+    int64_t pinned_ns;     /* for so long the wait in place that is just over has blocked the carrier */
+    struct pin_count pinned[VTHREAD_PIN_KINDS];
+    vthread_t hog; /* the monitor's: of whom it has said that it holds this carrier */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };
@@ -480,6 +501,11 @@ static inline bool stack_is_private(const void *p)
            c->stack->kind != STACK_DEDICATED;
 }
 int stack_refuse_private(const char *call, const char *what, const void *p);
+
+/* pin.c: for layers above, that pin for reasons of their own.  at: where in the program.  0 or EAGAIN. */
+int thread_pin(struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at);
+int thread_unpin(struct thread *self, vthread_pin_kind_t kind); /* 0 or EINVAL */
+void *thread_pinned_at(vthread_pin_kind_t kind);                /* of the mounted thread */
 
 int platform_create(struct thread *t);
 NORETURN void platform_exit(void *value); /* one that platform_create has made has returned */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Frames that were copied, and the registers to begin with, for libunwind to walk (vthread/backtrace.c). */
+#ifndef VTHREAD_IMAGE_H
+#define VTHREAD_IMAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+enum { IMAGE_REGISTERS = 40 };
+
+struct image {
+    uint64_t registers[IMAGE_REGISTERS]; /* by libunwind's numbers */
+    uint64_t known;                      /* a bit for each that is */
+    uint64_t low;                        /* addresses that the copied frames had */
+    uint64_t high;
+    char *copy;
+    bool is_sample; /* taken at any instruction, so that what comes of it may be wrong: nothing else is read directly */
+    uint64_t page_at; /* for reading other memory; 0: none yet */
+    char *page;       /* of a sample: PAGE_BYTES of room */
+};
+
+static inline void image_set_register(struct image *image, int number, uint64_t value)
+{
+    image->registers[number] = value;
+    image->known |= (uint64_t)1 << number;
+}
+
+/* Return addresses, innermost first; how many, or -ENOTSUP or -ENOMEM. */
+int image_unwind(struct image *image, void **pcs, int n);
+
+/* Those of the caller, beginning with where it calls this. */
+int backtrace_here(void **pcs, int n);
+
+#endif
