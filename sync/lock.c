@@ -71,6 +71,31 @@ int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flag
     return error;
 }
 
+bool lock_try_first(vthread_lock_t *lock, struct thread *self)
+{
+    struct reentrant *r = reentrant_of(lock);
+
+    if (LOCK_ORDER || UNLIKELY(!mutex_try(&r->mutex, self)))
+        return false;
+    lock_is_held(self, r);
+    r->holds = 1;
+    return true;
+}
+
+bool lock_is_held_once(vthread_lock_t *lock, struct thread *self)
+{
+    return mutex_is_owner(&reentrant_of(lock)->mutex, self) && reentrant_of(lock)->holds == 1;
+}
+
+void lock_let_go_last(vthread_lock_t *lock, struct thread *self)
+{
+    struct reentrant *r = reentrant_of(lock);
+
+    r->holds = 0;
+    lock_is_let_go(self, r);
+    mutex_release(&r->mutex, self);
+}
+
 int vthread_lock_lock(vthread_lock_t *lock)
 {
     struct reentrant *r = reentrant_of(lock);

@@ -37,17 +37,40 @@ int vthread_monitor_destroy(vthread_monitor_t *monitor)
     return error == 0 ? vthread_cond_destroy(&monitor_of(monitor)->notified) : error;
 }
 
-int vthread_monitor_enter(vthread_monitor_t *monitor)
+/* The first time it is entered pins, at the place that the caller of the public call returns to. */
+static int pin_inside(struct monitor *m, void *at)
 {
-    struct monitor *m = monitor_of(monitor);
-    int error = lock_acquire_reentrant(&m->lock, "vthread_monitor_enter", WORD_DEAF, VTHREAD_FOREVER);
+    struct thread *self = thread_mounted();
+    int error = self != NULL ? thread_pin(self, VTHREAD_PIN_MONITOR, reason, at) : 0;
 
-    if (error != 0 || vthread_lock_hold_count(&m->lock) > 1)
-        return error;
-    error = vthread_pin(reason);
     if (error != 0)
         vthread_lock_unlock(&m->lock);
     return error;
+}
+
+static void unpin_inside(void)
+{
+    struct thread *self = thread_mounted();
+
+    if (self != NULL)
+        thread_unpin(self, VTHREAD_PIN_MONITOR);
+}
+
+static NOINLINE int enter_slow(struct monitor *m, void *at)
+{
+    int error = lock_acquire_reentrant(&m->lock, "vthread_monitor_enter", WORD_DEAF, VTHREAD_FOREVER);
+
+    return error != 0 || vthread_lock_hold_count(&m->lock) > 1 ? error : pin_inside(m, at);
+}
+
+NOINLINE int vthread_monitor_enter(vthread_monitor_t *monitor)
+{
+    struct monitor *m = monitor_of(monitor);
+    struct thread *self = thread_mounted();
+
+    if (LIKELY(self != NULL) && LIKELY(lock_try_first(&m->lock, self)))
+        return pin_inside(m, __builtin_return_address(0));
+    return enter_slow(m, __builtin_return_address(0));
 }
 
 static bool is_inside(struct monitor *m, const char *call)
@@ -62,22 +85,28 @@ int vthread_monitor_exit(vthread_monitor_t *monitor)
 {
     struct monitor *m = monitor_of(monitor);
 
-    if (!is_inside(m, "vthread_monitor_exit"))
-        return EPERM;
-    if (vthread_lock_hold_count(&m->lock) == 1)
-        vthread_unpin();
-    return vthread_lock_unlock(&m->lock);
+    struct thread *self = thread_mounted();
+
+    if (LIKELY(self != NULL) && LIKELY(lock_is_held_once(&m->lock, self))) {
+        thread_unpin(self, VTHREAD_PIN_MONITOR);
+        lock_let_go_last(&m->lock, self);
+        return 0;
+    }
+    return is_inside(m, "vthread_monitor_exit") ? vthread_lock_unlock(&m->lock) : EPERM;
 }
 
 static int wait(struct monitor *m, const char *call, int64_t deadline_ns)
 {
+    struct thread *self = thread_mounted();
+    void *at;
     int error;
 
     if (!is_inside(m, call))
         return EPERM;
-    vthread_unpin();
+    at = self != NULL ? thread_pinned_at(VTHREAD_PIN_MONITOR) : NULL;
+    unpin_inside();
     error = cond_wait_lock(&m->notified, &m->lock, call, deadline_ns);
-    vthread_pin(reason); /* there is room for the one just taken away */
+    pin_inside(m, at); /* there is room for the one just taken away */
     return error;
 }
 

@@ -72,6 +72,11 @@ bool mutex_is_used(struct mutex *m);
 /* The index of the writer, by an rwlock's first word; 0: there is none. */
 uint32_t rwlock_writer(uint32_t word);
 
+/* The fast halves for monitors, on a virtual thread: nobody holds it; self holds it once, and lets it go. */
+bool lock_try_first(vthread_lock_t *lock, struct thread *self);
+bool lock_is_held_once(vthread_lock_t *lock, struct thread *self);
+void lock_let_go_last(vthread_lock_t *lock, struct thread *self);
+
 MAY_SWITCH
 int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns);
 /* The owner's: release it, however often it is held, and hold it so often again. */
