@@ -6,18 +6,7 @@
 
 #include "sync/sync_internal.h"
 
-struct reentrant {
-    struct mutex mutex;
-    uint32_t holds; /* the owner's */
-    uint32_t unused;
-};
-
 _Static_assert(sizeof(struct reentrant) == sizeof(vthread_lock_t), "what users embed");
-
-static struct reentrant *reentrant_of(vthread_lock_t *lock)
-{
-    return (struct reentrant *)(void *)lock;
-}
 
 int vthread_lock_init(vthread_lock_t *lock, const vthread_lock_params_t *params)
 {
@@ -71,41 +60,13 @@ int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flag
     return error;
 }
 
-bool lock_try_first(vthread_lock_t *lock, struct thread *self)
-{
-    struct reentrant *r = reentrant_of(lock);
-
-    if (LOCK_ORDER || UNLIKELY(!mutex_try(&r->mutex, self)))
-        return false;
-    lock_is_held(self, r);
-    r->holds = 1;
-    return true;
-}
-
-bool lock_is_held_once(vthread_lock_t *lock, struct thread *self)
-{
-    return mutex_is_owner(&reentrant_of(lock)->mutex, self) && reentrant_of(lock)->holds == 1;
-}
-
-void lock_let_go_last(vthread_lock_t *lock, struct thread *self)
-{
-    struct reentrant *r = reentrant_of(lock);
-
-    r->holds = 0;
-    lock_is_let_go(self, r);
-    mutex_release(&r->mutex, self);
-}
-
 int vthread_lock_lock(vthread_lock_t *lock)
 {
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = thread_mounted();
 
-    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
-        lock_is_held(self, r);
-        r->holds = 1;
+    if (LIKELY(self != NULL) && LIKELY(lock_try_first(r, self)))
         return 0;
-    }
     return lock_acquire_reentrant(lock, "vthread_lock_lock", WORD_DEAF, VTHREAD_FOREVER);
 }
 

@@ -92,8 +92,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
         if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
             t->reason = ETIMEDOUT; /* we won ourselves */
         else
-            parker_wait(parker, INT64_MAX);             /* whoever won is about to notify */
-        if (p != NULL && thread_cold(t)->blocking == 0) /* else the section goes on */
+            parker_wait(parker, INT64_MAX);                              /* whoever won is about to notify */
+        if (p != NULL && pins_open(&p->pins, VTHREAD_PIN_BLOCKING) == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
         if (p != NULL)
             pinned_count(p, kind, clock_monotonic_ns() - began_ns, 0);
@@ -187,7 +187,7 @@ static NOINLINE int wait_while_pinned(struct thread *self, struct processor *p, 
 {
     vthread_pin_kind_t kind = pinned_kind(p);
 
-    if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
+    if (p->stack->kind != STACK_SHARED || kind == VTHREAD_PIN_BLOCKING)
         return wait_in_place_of(self, p, flags, kind);
     p->leave_flags = flags;
     return look_back(self, p, kind, leave(p, LEAVE_PINNED));

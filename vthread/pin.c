@@ -17,71 +17,35 @@ enum { BLOCKING_MAX = 31 };
 
 int64_t pinned_threshold_ns;
 
-static int pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at)
+static vthread_pin_kind_t outermost_kind(const struct processor *p)
 {
-    struct thread_cold *cold = thread_cold(self);
-    struct pin_note *note = &p->pins[kind];
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)(p->pins.open >> PIN_OUTERMOST_SHIFT);
 
-    if (UNLIKELY(cold->pins == UINT8_MAX))
-        return EAGAIN;
-    if (cold->pins++ == 0) {
-        self->flags |= THREAD_PINNED;
-        p->outermost_pin = (uint8_t)kind;
-    }
-    if (note->open++ == 0) {
-        note->reason = reason;
-        note->at = at;
-    }
-    return 0;
-}
-
-static int unpin(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
-{
-    struct thread_cold *cold = thread_cold(self);
-
-    if (UNLIKELY(p->pins[kind].open == 0))
-        return EINVAL;
-    p->pins[kind].open--;
-    if (--cold->pins == 0)
-        self->flags &= (uint8_t)~THREAD_PINNED;
-    return 0;
-}
-
-int thread_pin(struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at)
-{
-    return pin(processor_self(), self, kind, reason, at);
-}
-
-int thread_unpin(struct thread *self, vthread_pin_kind_t kind)
-{
-    return unpin(processor_self(), self, kind);
-}
-
-void *thread_pinned_at(vthread_pin_kind_t kind)
-{
-    return processor_self()->pins[kind].at;
+    if (pins_open(&p->pins, kind) > 0)
+        return kind;
+    for (kind = 0; pins_open(&p->pins, kind) == 0; kind++) /* it is gone, but others have stayed */
+        ;
+    return kind;
 }
 
 vthread_pin_kind_t pinned_kind(const struct processor *p)
 {
-    if (p->pins[VTHREAD_PIN_BLOCKING].open > 0) /* keeps the stack, too */
-        return VTHREAD_PIN_BLOCKING;
-    for (unsigned i = 0; p->pins[p->outermost_pin].open == 0 && i < PIN_NOTES; i++)
-        if (p->pins[i].open > 0) /* the outermost is gone, others have stayed */
-            return (vthread_pin_kind_t)i;
-    return (vthread_pin_kind_t)p->outermost_pin;
+    /* A section keeps the stack, too. */
+    return pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0 ? VTHREAD_PIN_BLOCKING : outermost_kind(p);
+}
+
+static const char *reason_of(const struct processor *p, vthread_pin_kind_t kind)
+{
+    return kind == VTHREAD_PIN_MONITOR ? "inside a monitor" : p->pins.first[kind].reason;
 }
 
 void unpin_all(struct thread *self)
 {
     struct processor *p = processor_self();
 
-    if (thread_cold(self)->blocking > 0)
+    if (pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
         carrier_unblock(&p->carrier);
-    for (unsigned i = 0; i < PIN_NOTES; i++)
-        p->pins[i].open = 0;
-    thread_cold(self)->blocking = 0;
-    thread_cold(self)->pins = 0;
+    p->pins.open = 0;
     self->flags &= (uint8_t)~THREAD_PINNED;
 }
 
@@ -91,14 +55,15 @@ NOINLINE int vthread_pin(const char *reason)
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
 
-    return self != NULL ? pin(p, self, VTHREAD_PIN_EXPLICIT, reason, __builtin_return_address(0)) : 0;
+    return self != NULL ? thread_pin(p, self, VTHREAD_PIN_EXPLICIT, reason, __builtin_return_address(0)) : 0;
 }
 
 int vthread_unpin(void)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    int error = self != NULL ? unpin(p, self, VTHREAD_PIN_EXPLICIT) : 0; /* those of sections are not ours to take */
+    int error =
+        self != NULL ? thread_unpin(p, self, VTHREAD_PIN_EXPLICIT) : 0; /* those of sections are not ours to take */
 
     if (error != 0)
         misuse("vthread_unpin", "unpinned more often than pinned; every vthread_unpin needs a vthread_pin before it");
@@ -113,7 +78,7 @@ bool vthread_is_pinned(const char **ret_reason)
     if (self == NULL || !(self->flags & THREAD_PINNED))
         return false;
     if (ret_reason != NULL)
-        *ret_reason = p->pins[p->pins[p->outermost_pin].open > 0 ? p->outermost_pin : pinned_kind(p)].reason;
+        *ret_reason = reason_of(p, outermost_kind(p));
     return true;
 }
 
@@ -121,14 +86,13 @@ static int begin_blocking(const char *what, void *at)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
+    unsigned open = self != NULL ? pins_open(&p->pins, VTHREAD_PIN_BLOCKING) : 0;
     int error;
 
     if (self == NULL)
         return 0;
-    if (thread_cold(self)->blocking == BLOCKING_MAX)
-        return EAGAIN;
-    error = pin(p, self, VTHREAD_PIN_BLOCKING, what, at);
-    if (error == 0 && thread_cold(self)->blocking++ == 0)
+    error = open < BLOCKING_MAX ? thread_pin(p, self, VTHREAD_PIN_BLOCKING, what, at) : EAGAIN;
+    if (error == 0 && open == 0)
         carrier_block(&p->carrier);
     return error;
 }
@@ -142,18 +106,16 @@ int vthread_blocking_end(void)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    struct thread_cold *cold;
 
     if (self == NULL)
         return 0;
-    cold = thread_cold(self);
-    if (cold->blocking == 0) {
+    if (thread_unpin(p, self, VTHREAD_PIN_BLOCKING) != 0) {
         misuse("vthread_blocking_end", "no section is open; every vthread_blocking_end needs a vthread_blocking_begin");
         return EINVAL;
     }
-    if (--cold->blocking == 0)
+    if (pins_open(&p->pins, VTHREAD_PIN_BLOCKING) == 0)
         carrier_unblock(&p->carrier);
-    return unpin(p, self, VTHREAD_PIN_BLOCKING);
+    return 0;
 }
 
 NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
@@ -185,9 +147,9 @@ static void fill_pin(vthread_event_t *e, const struct processor *p, vthread_pin_
     const struct vthread_cont *c = nested_around(__builtin_frame_address(0));
 
     e->pin = kind;
-    if ((unsigned)kind < PIN_NOTES) {
-        e->reason = p->pins[kind].reason;
-        e->pinned_at = p->pins[kind].at;
+    if ((unsigned)kind < PIN_KINDS) {
+        e->reason = reason_of(p, kind);
+        e->pinned_at = p->pins.first[kind].at;
     } else if (kind == VTHREAD_PIN_CONTINUATION) {
         while (c != NULL && c->pins == 0)
             c = c->parent;

@@ -32,7 +32,7 @@ enum thread_flag {
     THREAD_PLATFORM = 1 << 0,    /* an OS thread; set for life */
     THREAD_IN_PLACE = 1 << 1,    /* waits on its OS thread's parker: wake that, queue nothing */
     THREAD_HOLDS_STACK = 1 << 2, /* was handed its shared stack: do not acquire */
-    THREAD_PINNED = 1 << 3,      /* cold->pins > 0 */
+    THREAD_PINNED = 1 << 3,      /* pins of its processor's are open */
     THREAD_HAS_ERRNO = 1 << 4,   /* saved_errno is to be restored */
     THREAD_STICKY = 1 << 5,      /* one carrier for life */
     THREAD_DEDICATED = 1 << 6,   /* asked for a dedicated stack */
@@ -111,8 +111,6 @@ struct thread_cold {
     uint32_t next_joiner;                /* as a joiner, under the target's join lock */
     uint32_t join_sequence;              /* as a joiner, under the target's join lock */
     uint16_t references;                 /* beyond the creator's, under the join lock */
-    uint8_t pins;                        /* open pins and blocking sections; the thread's own */
-    uint8_t blocking : 5;                /* open blocking sections; the thread's own */
     uint8_t join_state : 2;              /* as a joiner, under the target's join lock */
     uint8_t ended : 1;                   /* under the join lock; for COUNTED threads: thread_ended is done with it */
 };
@@ -279,13 +277,23 @@ struct parker {
  * The pins of the thread that is mounted.  Who is pinned stays on its carrier, and nobody else is mounted there before
  * all its pins are gone: so they are the carrier's, and need no memory.
  */
-struct pin_note {
-    const char *reason;
-    void *at; /* return address of the call that pinned it */
-    uint8_t open;
+#define PIN_KINDS 3 /* EXPLICIT, MONITOR, BLOCKING */
+#define PIN_OPEN_MAX 255u
+#define PIN_OUTERMOST_SHIFT (8 * PIN_KINDS)
+#define PINS_OPEN ((1u << PIN_OUTERMOST_SHIFT) - 1)
+
+struct pins {
+    uint32_t open; /* how many of each kind, a byte each; in the fourth: of which kind the outermost is, or was */
+    struct {
+        const char *reason; /* not of MONITOR, where it is always the same */
+        void *at;           /* return address of the call that pinned it */
+    } first[PIN_KINDS];
 };
 
-#define PIN_NOTES 3 /* EXPLICIT, MONITOR, BLOCKING; the first of each kind that is open */
+static inline unsigned pins_open(const struct pins *pins, vthread_pin_kind_t kind)
+{
+    return pins->open >> 8 * kind & 0xff;
+}
 
 struct pin_count {
     ATOMIC(uint64_t) parks;
@@ -308,9 +316,8 @@ struct processor {
     struct record_cache records;
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
-    struct pin_note pins[PIN_NOTES];
-    uint8_t outermost_pin; /* vthread_pin_kind_t, while the thread is pinned */
-    int64_t pinned_ns;     /* for so long the wait in place that is just over has blocked the carrier */
+    struct pins pins;
+    int64_t pinned_ns; /* for so long the wait in place that is just over has blocked the carrier */
     struct pin_count pinned[VTHREAD_PIN_KINDS];
     vthread_t hog; /* the monitor's: of whom it has said that it holds this carrier */
     ATOMIC(uint64_t) freezes;
@@ -502,10 +509,43 @@ static inline bool stack_is_private(const void *p)
 }
 int stack_refuse_private(const char *call, const char *what, const void *p);
 
-/* pin.c: for layers above, that pin for reasons of their own.  at: where in the program.  0 or EAGAIN. */
-int thread_pin(struct thread *self, vthread_pin_kind_t kind, const char *reason, void *at);
-int thread_unpin(struct thread *self, vthread_pin_kind_t kind); /* 0 or EINVAL */
-void *thread_pinned_at(vthread_pin_kind_t kind);                /* of the mounted thread */
+/*
+ * Pin the mounted thread, which p's is.  at: where in the program, for reports.  0, or EAGAIN: too deep.
+ * Here, and with as few stores as can be (a locked instruction waits for all before it), for the sake of monitors.
+ */
+static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
+                             void *at)
+{
+    uint32_t open = p->pins.open;
+
+    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
+        return EAGAIN;
+    if ((open & PINS_OPEN) == 0) {
+        open = (uint32_t)kind << PIN_OUTERMOST_SHIFT;
+        self->flags |= THREAD_PINNED;
+    }
+    if (pins_open(&p->pins, kind) == 0) {
+        p->pins.first[kind].at = at;
+        if (kind != VTHREAD_PIN_MONITOR)
+            p->pins.first[kind].reason = reason;
+    }
+    p->pins.open = open + (1u << 8 * kind);
+    return 0;
+}
+
+/* 0, or EINVAL: it has no such pin. */
+static inline int thread_unpin(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+{
+    uint32_t open = p->pins.open;
+
+    if (UNLIKELY(pins_open(&p->pins, kind) == 0))
+        return EINVAL;
+    open -= 1u << 8 * kind;
+    p->pins.open = open;
+    if ((open & PINS_OPEN) == 0)
+        self->flags &= (uint8_t)~THREAD_PINNED;
+    return 0;
+}
 
 int platform_create(struct thread *t);
 NORETURN void platform_exit(void *value); /* one that platform_create has made has returned */
