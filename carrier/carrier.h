@@ -81,6 +81,7 @@ struct carrier {
     int64_t held_since_ns;
     int64_t held_cpu_ns;
     bool held_told;
+    bool held_rescued;
 
     struct carrier *next_dormant; /* under pool.places */
     pthread_t thread;             /* under pool.lock, if has_thread */
@@ -101,10 +102,10 @@ struct carrier_hooks {
     void (*timer_ahead)(uint32_t id);
     /*
      * On the monitor's thread, if pool.hog_reports: the carrier has run one task for pool.hog_report_ns, and goes on;
-     * rescued: with work waiting, so that a spare has taken over.  Later, that it has let go of it.
+     * rescued: with work waiting, so that a spare has taken over by now.  Later, that it has let go of it.
      */
     void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing, bool rescued);
-    void (*hog_end)(struct carrier *carrier, int64_t held_ns);
+    void (*hog_end)(struct carrier *carrier, int64_t held_ns, bool rescued);
     /* A carrier was started or woken to make up for one that is blocked or held; with no lock held.  May be NULL. */
     void (*spare)(struct carrier *carrier);
 };

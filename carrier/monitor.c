@@ -109,31 +109,38 @@ static void rescue(struct carrier *c, int64_t now_ns)
     pool_compensate();
 }
 
-/* For reports, which somebody has asked for: who holds a carrier for too long, whether work waits or not. */
+/*
+ * For reports, which somebody has asked for: who holds a carrier for too long, whether work waits or not.  One who
+ * would run, but has had no CPU to speak of, does not.
+ */
 static void look_for_hog(struct carrier *c, int64_t now_ns)
 {
     uint64_t begun = atomic_load_relaxed(&c->begun);
     uint32_t state = atomic_load_relaxed(&c->state);
     int64_t held_ns = now_ns - c->held_since_ns;
-    bool computing;
+    int64_t cpu_ns;
 
     if (begun != c->held_begun || !atomic_load_relaxed(&c->in_task) || state == CARRIER_BLOCKED ||
         state == CARRIER_DORMANT) {
         if (c->held_told)
-            pool.hooks.hog_end(c, held_ns);
+            pool.hooks.hog_end(c, held_ns, c->held_rescued);
         c->held_begun = begun;
         c->held_since_ns = now_ns;
         c->held_cpu_ns = 0;
         c->held_told = false;
+        c->held_rescued = false;
         return;
     }
+    c->held_rescued |= state == CARRIER_HOGGED;
     if (c->held_cpu_ns == 0)
         c->held_cpu_ns = thread_cpu_ns(c);
     if (c->held_told || held_ns < pool.hog_report_ns)
         return;
+    cpu_ns = thread_cpu_ns(c) - c->held_cpu_ns;
+    if (cpu_ns < pool.hog_report_ns / 2 && is_preempted(c))
+        return;
     c->held_told = true;
-    computing = thread_cpu_ns(c) - c->held_cpu_ns > held_ns / 2 || is_preempted(c);
-    pool.hooks.hog(c, held_ns, computing, state == CARRIER_HOGGED);
+    pool.hooks.hog(c, held_ns, cpu_ns > held_ns / 2 || cpu_ns >= pool.hog_report_ns / 2, c->held_rescued);
 }
 
 /* Of tasks that were begun so many a tick: how many take less time than waking another carrier for them is worth? */

@@ -60,7 +60,7 @@ ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 _Static_assert(sizeof(unw_word_t) == sizeof(uint64_t), "registers of an image");
 
 #if defined(__x86_64__)
-static void read_registers(struct image *image)
+void image_read_registers(struct image *image)
 {
     static const int saved[] = {UNW_X86_64_R15, UNW_X86_64_R14, UNW_X86_64_R13, UNW_X86_64_R12,
                                 UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_RIP};
@@ -73,7 +73,7 @@ static void read_registers(struct image *image)
     image_set_register(image, UNW_X86_64_RSP, image->low + sizeof saved / sizeof saved[0] * sizeof word);
 }
 #elif defined(__aarch64__)
-static void read_registers(struct image *image)
+void image_read_registers(struct image *image)
 {
     uint64_t word = 0;
 
@@ -209,14 +209,7 @@ int image_unwind(struct image *image, void **pcs, int n)
     return count;
 }
 
-/* Frames as they are, with what a sanitizer has put between the variables. */
-NO_SANITIZE static void copy_words(char *to, const char *from, size_t bytes)
-{
-    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++)
-        ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
-}
-
-/* The same where the thread may go on, and its stack be unmapped, at any moment: then this fails. */
+/* copy_words where the thread may go on, and its stack be unmapped, at any moment: then this fails. */
 static bool copy_words_from_loose(char *to, const char *from, size_t bytes)
 {
     struct iovec here = {to, bytes};
@@ -277,13 +270,18 @@ static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
     if (count == 0 && atomic_load_relaxed(&t->word) != word)
         count = -EAGAIN;
     if (count == 0) {
-        read_registers(&image);
+        image_read_registers(&image);
         count = image_unwind(&image, pcs, n);
     }
     memory_free(image.copy);
     return count;
 }
 #else
+void image_read_registers(struct image *image)
+{
+    (void)image;
+}
+
 static int backtrace_parked(struct thread *t, uint64_t word, void **pcs, int n)
 {
     (void)t, (void)word, (void)pcs, (void)n;

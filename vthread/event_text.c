@@ -115,7 +115,8 @@ static void add_head(struct text *text, const vthread_event_t *e)
             e->carrier, ms, e->computing ? "computing" : "blocked", e->rescued ? "; a spare carrier took over" : "");
         break;
     case VTHREAD_EVENT_HOG_END:
-        add(text, "held carrier %d for %.1f ms", e->carrier, ms);
+        add(text, "held carrier %d for %.1f ms%s", e->carrier, ms,
+            e->rescued ? "; a spare carrier had taken over" : "");
         break;
     case VTHREAD_EVENT_OS_MUTEX:
         add(text, "waits and holds an OS mutex (%p), on carrier %d", e->mutex, e->carrier);

@@ -36,7 +36,7 @@ void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued
     event_post(e);
 }
 
-void hog_end(struct carrier *c, int64_t held_ns)
+void hog_end(struct carrier *c, int64_t held_ns, bool rescued)
 {
     struct processor *p = (struct processor *)(void *)c;
     struct event *e;
@@ -44,6 +44,7 @@ void hog_end(struct carrier *c, int64_t held_ns)
     if (!event_is_wanted(VTHREAD_EVENT_HOG_END) || (e = event_new(VTHREAD_EVENT_HOG_END, NULL)) == NULL)
         return;
     e->public.thread = p->hog;
+    e->public.rescued = rescued;
     e->public.carrier = (int)c->index;
     e->public.duration_ns = held_ns;
     event_post(e);

@@ -4,6 +4,7 @@
 #define VTHREAD_IMAGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/memory.h"
@@ -26,6 +27,16 @@ static inline void image_set_register(struct image *image, int number, uint64_t 
     image->registers[number] = value;
     image->known |= (uint64_t)1 << number;
 }
+
+/* Frames as they are, with what a sanitizer has put between the variables. */
+NO_SANITIZE static inline void copy_words(char *to, const char *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++)
+        ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
+}
+
+/* Those that a thread that has left has laid down at the inner end of its frames, which are all here. */
+void image_read_registers(struct image *image);
 
 /* Return addresses, innermost first; how many, or -ENOTSUP or -ENOMEM. */
 int image_unwind(struct image *image, void **pcs, int n);

@@ -189,7 +189,7 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
 /* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
 static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
 {
-    vthread_pin_kind_t kind = pinned_kind(p);
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
     int64_t began_ns;
 
     thread_stack_release(s);
@@ -211,6 +211,14 @@ static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
 }
 
+static COLD void look_at_leaver(struct processor *p, struct thread *t, struct stack *s)
+{
+    if (runtime_checks_mutexes)
+        os_mutex_look(p, t, s);
+    if (runtime_is_strict())
+        strict_displace(p, t, s);
+}
+
 /*
  * The thread has left for some reason.  Returns true when it is out of our
  * hands, false when it goes on here and now.
@@ -223,8 +231,8 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
     switch (why) {
     case LEAVE_YIELD:
         maybe_trim(p, t, s);
-        if (UNLIKELY(runtime_is_strict()))
-            strict_displace(p, t, s);
+        if (UNLIKELY(runtime_looks))
+            look_at_leaver(p, t, s);
         if (shared)
             thread_stack_release(s);
         t->reason = 0;
@@ -233,8 +241,8 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         return true;
     case LEAVE_PARK:
         maybe_trim(p, t, s);
-        if (UNLIKELY(runtime_is_strict()))
-            strict_displace(p, t, s);
+        if (UNLIKELY(runtime_looks))
+            look_at_leaver(p, t, s);
         if (p->carrier.pushes == 1)
             t->predictor = t->predictor < 3 ? (t->predictor + 1) & 3 : 3;
         else if (p->carrier.pushes > 1)
@@ -399,6 +407,7 @@ static void start(struct carrier *c)
     p->stacks.shares = atomic_load_relaxed(&pool.parallelism);
     p->stacks.share = c->index % p->stacks.shares;
     p->stack = &no_stack;
+    p->robust = runtime_checks_mutexes ? os_mutex_list() : NULL;
     sample_admit();
     p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
 }

@@ -105,9 +105,14 @@ bool mount_elsewhere(struct carrier *c, struct thread *t);
 /* Strict mode: move the frames away at once and make their place inaccessible. */
 void strict_displace(struct processor *p, struct thread *t, struct stack *s);
 
+/* os_mutex.c: does the calling OS thread hold a mutex that t, which has just left stack s for its carrier, has locked?
+ */
+struct robust_list_head *os_mutex_list(void);
+void os_mutex_look(struct processor *p, struct thread *t, struct stack *s);
+
 /* hog.c: for the monitor. */
 void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
-void hog_end(struct carrier *c, int64_t held_ns);
+void hog_end(struct carrier *c, int64_t held_ns, bool rescued);
 void spare_report(struct carrier *c);
 /* Does anybody want to hear of hogs? */
 void hog_reports_wanted(bool wanted);

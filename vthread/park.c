@@ -145,16 +145,6 @@ COLD bool nested_begin(struct thread *self)
     return c != NULL && !nested_is_pinned(c) && leave_nested(self, c);
 }
 
-/* It has refused. */
-static COLD vthread_pin_kind_t why_not_nested(void)
-{
-    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
-
-    if (c == NULL)
-        return VTHREAD_PIN_FOREIGN_STACK;
-    return nested_is_pinned(c) ? VTHREAD_PIN_CONTINUATION : VTHREAD_PIN_NO_MEMORY;
-}
-
 COLD void nested_end(struct thread *self)
 {
     self->flags &= (uint8_t)~THREAD_NESTED;
@@ -182,14 +172,16 @@ static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t f
     return look_back(self, p, kind, wait_in_place(self, &p->parker, flags, kind));
 }
 
-/* The carrier waits with it, and is the same afterwards. */
-static NOINLINE int wait_while_pinned(struct thread *self, struct processor *p, uint64_t flags)
+/*
+ * The carrier waits with it, and is the same afterwards.  A shared stack is given up meanwhile, for whoever is
+ * to wake it may need that; but not in a section, where somebody may hold addresses.
+ */
+static NOINLINE int wait_on_carrier(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
 {
-    vthread_pin_kind_t kind = pinned_kind(p);
-
-    if (p->stack->kind != STACK_SHARED || kind == VTHREAD_PIN_BLOCKING)
+    if (!stack_is_shared(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
         return wait_in_place_of(self, p, flags, kind);
     p->leave_flags = flags;
+    p->pinned_as = (uint8_t)kind;
     return look_back(self, p, kind, leave(p, LEAVE_PINNED));
 }
 
@@ -200,15 +192,32 @@ static int wait_mounted(struct thread *self, uint64_t flags, int64_t deadline_ns
     int reason;
 
     if (self->flags & THREAD_PINNED)
-        return wait_while_pinned(self, p, flags);
+        return wait_on_carrier(self, p, flags, pinned_kind(p));
     atomic_store_relaxed(&self->phase, deadline_ns == INT64_MAX ? VTHREAD_PARKING : VTHREAD_TIMED_PARKING);
     if (deadline_ns != INT64_MAX &&
         !timer_insert(&p->carrier.timers, deadline_ns, thread_index(self), thread_wait_number(self)))
-        return wait_in_place_of(self, p, flags, VTHREAD_PIN_NO_MEMORY); /* for the timer: the kernel's will do */
+        return wait_on_carrier(self, p, flags, VTHREAD_PIN_NO_MEMORY); /* for the timer: the kernel's will do */
     p->leave_flags = flags;
     reason = leave(p, LEAVE_PARK);
     if (deadline_ns != INT64_MAX)
         timer_remove(carrier_heap, thread_index(self));
+    return reason;
+}
+
+/* From a continuation that may not be left, or from a stack of which nothing is known. */
+static COLD int wait_nested_pinned(struct thread *self, struct processor *p, uint64_t flags)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+    vthread_pin_kind_t kind = VTHREAD_PIN_FOREIGN_STACK;
+    int reason;
+
+    if (c != NULL)
+        kind = nested_is_pinned(c) ? VTHREAD_PIN_CONTINUATION : VTHREAD_PIN_NO_MEMORY;
+    /* For the same OS thread it may be left: the thread's own stack, beneath, is wanted by others. */
+    if (kind != VTHREAD_PIN_CONTINUATION || !leave_nested(self, c))
+        return wait_in_place_of(self, p, flags, kind);
+    reason = wait_on_carrier(self, p, flags, kind);
+    nested_end(self);
     return reason;
 }
 
@@ -224,7 +233,7 @@ NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadl
     if (LIKELY(on_own_stack(p)))
         return wait_mounted(self, flags, deadline_ns);
     if (!nested_begin(self))
-        return wait_in_place_of(self, p, flags, why_not_nested());
+        return wait_nested_pinned(self, p, flags);
     reason = wait_mounted(self, flags, deadline_ns);
     nested_end(self);
     return reason;

@@ -142,9 +142,10 @@ void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_
         atomic_store_relaxed(&count->max_ns, p->pinned_ns);
 }
 
-static void fill_pin(vthread_event_t *e, const struct processor *p, vthread_pin_kind_t kind)
+static void fill_pin(vthread_event_t *e, const struct processor *p, const struct thread *self, vthread_pin_kind_t kind)
 {
-    const struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+    const struct vthread_cont *c =
+        self->flags & THREAD_NESTED ? thread_extra(self)->nested : nested_around(__builtin_frame_address(0));
 
     e->pin = kind;
     if ((unsigned)kind < PIN_KINDS) {
@@ -165,7 +166,7 @@ void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t 
 
     if (e == NULL)
         return;
-    fill_pin(&e->public, p, kind);
+    fill_pin(&e->public, p, self, kind);
     thread_name_copy(self, e->name, sizeof e->name);
     e->public.carrier = (int)p->carrier.index;
     e->public.duration_ns = p->pinned_ns;

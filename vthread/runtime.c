@@ -46,6 +46,8 @@ static struct {
 } runtime = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool runtime_strict;
+bool runtime_checks_mutexes;
+bool runtime_looks;
 __typeof__(runtime_is_forked) runtime_is_forked;
 __typeof__(runtime_life) runtime_life;
 bool runtime_plain_switches;
@@ -295,7 +297,9 @@ static int start_locked(void)
     choose_pool(&pool_params);
     choose_stacks(&stack_params, pool_params.parallelism);
     runtime_strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
-    runtime_plain_switches = runtime_strict || pool_params.force_migrate;
+    runtime_checks_mutexes = set->check_mutexes || env_number("VTHREAD_CHECK_MUTEXES", 0, 0, 1) != 0;
+    runtime_looks = runtime_strict || runtime_checks_mutexes;
+    runtime_plain_switches = runtime_looks || pool_params.force_migrate;
     runtime.default_stack = env_stack(set->stack);
     if (!record_init() || continuation_start(&stack_params) != 0)
         return ENOMEM;

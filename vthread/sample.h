@@ -36,6 +36,9 @@ void sample_admit(void);
 /* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);
 
+/* Of a thread that has left its stack for the carrier that calls this: its frames, from sp to end. */
+struct sample *sample_of_leaver(const char *sp, const char *end);
+
 /* Return addresses, the first where it stood; how many. */
 int sample_unwind(struct sample *sample, void **pcs, int n);
 

@@ -317,9 +317,12 @@ struct processor {
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
     struct pins pins;
+    uint8_t pinned_as; /* LEAVE_PINNED: vthread_pin_kind_t */
     int64_t pinned_ns; /* for so long the wait in place that is just over has blocked the carrier */
     struct pin_count pinned[VTHREAD_PIN_KINDS];
-    vthread_t hog; /* the monitor's: of whom it has said that it holds this carrier */
+    struct robust_list_head *robust; /* os_mutex.c: of this OS thread; NULL: nobody looks */
+    const void *os_mutex;            /* ... and what it held when the last thread left */
+    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };
@@ -458,6 +461,8 @@ bool platform_was_carrier(void);
 void platform_inject(struct task *task);
 extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
 extern HIDDEN bool runtime_strict;         /* set while nothing runs */
+extern HIDDEN bool runtime_checks_mutexes; /* the same */
+extern HIDDEN bool runtime_looks;          /* one of the two: something is to be done when a thread leaves */
 static inline bool runtime_is_strict(void)
 {
     return runtime_strict;

@@ -128,7 +128,7 @@ typedef struct vthread_event {
     const char *reason;     /* PINNED: what was given to vthread_pin, _cont_pin or _blocking_begin; FAILURE: which */
     void *pinned_at;        /* PINNED: return address of the call that pinned it; NULL: there is none */
     bool computing;         /* HOG: it computes; else it is blocked in a system call, or in a page fault */
-    bool rescued;           /* HOG: others waited, and a spare carrier has taken over */
+    bool rescued;           /* HOG: others waited, and a spare carrier has taken over by now */
     const void *mutex;      /* OS_MUTEX: its address, if it is known */
     int error;              /* FAILURE: as told the handler */
 

@@ -55,9 +55,9 @@ static void on_hog(struct carrier *c, int64_t held_ns, bool computing, bool resc
     atomic_fetch_add_relaxed(&hogs, 1);
 }
 
-static void on_hog_end(struct carrier *c, int64_t held_ns)
+static void on_hog_end(struct carrier *c, int64_t held_ns, bool rescued)
 {
-    (void)c, (void)held_ns;
+    (void)c, (void)held_ns, (void)rescued;
     atomic_fetch_add_relaxed(&hogs_ended, 1);
 }
 
