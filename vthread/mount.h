@@ -107,6 +107,7 @@ void strict_displace(struct processor *p, struct thread *t, struct stack *s);
 
 /* os_mutex.c: does the calling OS thread hold a mutex that t, which has just left stack s for its carrier, has locked?
  */
+void os_mutex_init(void); /* before the pool starts */
 struct robust_list_head *os_mutex_list(void);
 void os_mutex_look(struct processor *p, struct thread *t, struct stack *s);
 

@@ -4,11 +4,12 @@
  * not own them.
  *
  * The C library counts nowhere what a thread holds, with one exception: robust mutexes stand in a list that it gives
- * the kernel.  Others are seen where something counts them: a library loaded before (tools/mutex-check.c) or the
+ * the kernel.  Others are seen where something counts them: a library loaded before (tools/mutex_check.c) or the
  * program itself, which defines vthread_os_mutex_held.
  *
  * Looked at when a thread has left, on request (VTHREAD_CHECK_MUTEXES): then every wait goes by the carrier.
  */
+#include <dlfcn.h>
 #include <linux/futex.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -20,7 +21,13 @@
 #include "vthread/thread.h"
 
 /* The mutex that the calling OS thread has locked last and still holds, or NULL; if somebody defines that. */
-__attribute__((weak, visibility("default"))) const void *vthread_os_mutex_held(void);
+static const void *(*os_mutex_held)(void);
+
+void os_mutex_init(void)
+{
+    /* Not an undefined weak symbol, which the linker may settle for good.  Not by carriers: as in mount_init. */
+    *(void **)&os_mutex_held = dlsym(RTLD_DEFAULT, "vthread_os_mutex_held");
+}
 
 struct robust_list_head *os_mutex_list(void)
 {
@@ -32,7 +39,7 @@ struct robust_list_head *os_mutex_list(void)
 
 static const void *held(struct processor *p)
 {
-    const void *counted = vthread_os_mutex_held != NULL ? vthread_os_mutex_held() : NULL;
+    const void *counted = os_mutex_held != NULL ? os_mutex_held() : NULL;
     uintptr_t entry;
 
     if (counted != NULL || p->robust == NULL)

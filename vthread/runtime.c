@@ -308,6 +308,8 @@ static int start_locked(void)
         pthread_atfork(NULL, NULL, in_child);
     }
     mount_init();
+    if (runtime_checks_mutexes)
+        os_mutex_init();
     pinned_threshold_ns = threshold_ns(set->pinned_threshold_ns, "VTHREAD_PINNED_MS");
     if (!event_start_traces(env_trace("VTHREAD_TRACE_PINNED"), env_trace("VTHREAD_TRACE_HOGS")))
         complain_locked("start", "there is no thread or memory for VTHREAD_TRACE_PINNED and VTHREAD_TRACE_HOGS");
