@@ -182,6 +182,7 @@ Test(pinned, not_by_a_continuation_that_is_not)
     cr_assert_null(caught(VTHREAD_EVENT_PINNED, 0));
 }
 
+#if !BUILT_WITH_ASAN && !BUILT_WITH_TSAN /* which know nothing of this stack */
 static ucontext_t here;
 static ucontext_t there;
 
@@ -205,7 +206,6 @@ static void *run_foreign_coroutine(void *arg)
     return NULL;
 }
 
-#if !BUILT_WITH_ASAN && !BUILT_WITH_TSAN /* which know nothing of this stack */
 Test(pinned, on_a_foreign_stack)
 {
     struct caught *c = run_and_catch(run_foreign_coroutine, VTHREAD_PIN_FOREIGN_STACK);
