@@ -79,6 +79,17 @@ static inline bool names_place(const char *text, const char *function, const cha
 #endif
 }
 
+/* Does it name the function?  Without libdw static ones have no names. */
+static inline bool names_function(const char *text, const char *function)
+{
+#ifdef VTHREAD_HAS_SYMBOLS
+    return strstr(text, function) != NULL;
+#else
+    (void)function;
+    return text[0] != '\0';
+#endif
+}
+
 #define KEEP_FRAME() __asm__ volatile("" : : : "memory")
 
 #endif

@@ -51,7 +51,7 @@ Test(pinned, inside_a_monitor)
     cr_assert_str_eq(c->name, "insider");
     cr_assert_geq(c->e.duration_ns, 27000000);
     cr_assert(names_place(c->brief, "enter_and_sleep", "sync_pinned.c", line), "%s", c->brief);
-    cr_assert_not_null(strstr(c->full, "sleep_inside"), "%s", c->full);
+    cr_assert(names_function(c->full, "sleep_inside"), "%s", c->full);
     cr_assert_null(caught(VTHREAD_EVENT_PINNED, 1));
     cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
     cr_assert_eq(stats[VTHREAD_PIN_MONITOR].parks, 1);
@@ -172,7 +172,7 @@ static void run_insider(bool strict)
     catch_end();
     for (struct caught *c; (c = caught(VTHREAD_EVENT_PINNED, n)) != NULL; n++) {
         cr_assert_eq(c->e.pin, VTHREAD_PIN_MONITOR, "%s", c->brief);
-        cr_assert_not_null(strstr(c->full, "insider"), "%s", c->full);
+        cr_assert(names_function(c->full, "insider"), "%s", c->full);
     }
     cr_assert_geq(n, 3);
     cr_assert_eq(vthread_queue_free(queue), 0);

@@ -294,6 +294,34 @@ Test(event, full_traces_have_the_stack)
 #endif
 }
 
+/* A program that says nothing to the runtime at its end has its events printed all the same. */
+Test(event, traces_are_printed_before_the_program_ends)
+{
+    FILE *f = tmpfile();
+    int status = -1;
+    pid_t child;
+    size_t n;
+
+    cr_assert_not_null(f);
+    setenv("VTHREAD_PINNED_MS", "1", 1);
+    setenv("VTHREAD_TRACE_PINNED", "full", 1);
+    child = fork(); /* before the runtime has been started: it is as if this were another program */
+    if (child == 0) {
+        vthread_t t;
+
+        dup2(fileno(f), STDERR_FILENO);
+        exit(vthread_create(&t, NULL, pin_twice, NULL) == 0 && vthread_join(t, NULL) == 0 ? 0 : 1);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0);
+    rewind(f);
+    n = fread(traced, 1, sizeof traced - 1, f);
+    traced[n] = '\0';
+    fclose(f);
+    cr_assert(names_function(traced, "sleep_inside"), "%s", traced);
+    cr_assert_not_null(strstr(traced, "explicit pin"), "%s", traced);
+}
+
 static struct help_messages messages;
 
 Test(event, wrong_values_are_said_and_ignored)

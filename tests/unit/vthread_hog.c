@@ -104,9 +104,9 @@ static void check_computing(struct caught *c)
 {
     cr_assert(c->e.computing, "%s", c->full);
     cr_assert_not_null(strstr(c->brief, "computing"), "%s", c->brief);
-#if defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+#if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
     cr_assert_gt(c->e.depth, 1, "%s", c->full);
-    cr_assert_not_null(strstr(c->brief, "compute_in_here"), "%s", c->full);
+    cr_assert(names_function(c->brief, "compute_in_here"), "%s", c->full);
     cr_assert(names_place(c->full, "compute", "vthread_hog.c", line), "%s", c->full);
 #endif
 }
@@ -145,8 +145,11 @@ Test(hog, a_blocking_call_that_nobody_announced)
     cr_assert_not(c->e.computing, "%s", c->full);
     cr_assert_not_null(strstr(c->brief, "blocked"), "%s", c->brief);
     cr_assert_geq(held_ns, LONG_MS * 1000000, "no signal has cut the call short");
+#ifdef VTHREAD_HAS_UNWIND
     cr_assert_gt(c->e.depth, 0, "%s", c->full);
-#if defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_ASAN && !BUILT_WITH_TSAN /* whose wrappers have frame pointers */
+#endif
+#if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_ASAN &&                                 \
+    !BUILT_WITH_TSAN /* whose wrappers have frame pointers */
     cr_assert(names_place(c->full, "sleep_in_the_kernel", "vthread_hog.c", line), "%s", c->full);
     cr_assert(names_place(c->brief, "sleep_in_the_kernel", "vthread_hog.c", line), "%s", c->brief);
 #endif

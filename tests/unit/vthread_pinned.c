@@ -79,7 +79,7 @@ Test(pinned, by_vthread_pin)
     cr_assert_not_null(c->e.pinned_at);
     cr_assert(names_place(c->brief, "pin_and_wait", "vthread_pinned.c", line), "%s", c->brief);
     cr_assert(names_place(c->full, "pin_and_wait", "vthread_pinned.c", line), "%s", c->full);
-    cr_assert_not_null(strstr(c->full, "wait_long"), "%s", c->full);
+    cr_assert(names_function(c->full, "wait_long"), "%s", c->full);
 #ifdef VTHREAD_HAS_SYMBOLS
     cr_assert_not_null(strstr(c->full, "<== pinned here"), "%s", c->full);
 #endif
@@ -122,7 +122,7 @@ Test(pinned, by_a_blocking_call)
     struct caught *c = run_and_catch(call_blocking, VTHREAD_PIN_BLOCKING);
 
     cr_assert(names_place(c->brief, "call_blocking", "vthread_pinned.c", line), "%s", c->brief);
-    cr_assert_not_null(strstr(c->full, "wait_in_call"), "%s", c->full);
+    cr_assert(names_function(c->full, "wait_in_call"), "%s", c->full);
 }
 
 static vthread_cont_scope_t scope = {.name = "test"};
@@ -211,7 +211,7 @@ Test(pinned, on_a_foreign_stack)
     struct caught *c = run_and_catch(run_foreign_coroutine, VTHREAD_PIN_FOREIGN_STACK);
 
     cr_assert_null(c->e.pinned_at);
-    cr_assert_not_null(strstr(c->full, "foreign"), "%s", c->full);
+    cr_assert(names_function(c->full, "foreign"), "%s", c->full);
 }
 #endif
 
@@ -376,7 +376,7 @@ static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const 
     cr_assert_eq(c->e.pin, kind);
     /* Its frames had been elsewhere meanwhile; the report has them all the same. */
     cr_assert(names_place(c->brief, function, "vthread_pinned.c", line), "%s", c->brief);
-    cr_assert_not_null(strstr(c->full, "wait_for_mate"), "%s", c->full);
+    cr_assert(names_function(c->full, "wait_for_mate"), "%s", c->full);
     help_shutdown();
 }
 
@@ -493,6 +493,8 @@ Test(pinned, a_robust_mutex_across_a_wait_is_seen)
     cr_assert_not_null(c);
     cr_assert_str_eq(c->name, "holder");
     cr_assert_eq(c->e.mutex, &robust);
-    cr_assert_not_null(strstr(c->full, "hold_across_a_wait"), "%s", c->full);
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(c->full, "hold_across_a_wait"), "%s", c->full);
+#endif
     cr_assert_null(caught(VTHREAD_EVENT_OS_MUTEX, 1));
 }
