@@ -60,6 +60,7 @@ struct carrier {
     ATOMIC(bool) wake_skipped;  /* tasks wait here that nobody was woken for */
     ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
     ATOMIC(uint32_t) longer;    /* the monitor: 1 + index of a carrier with a longer ring, to be evened out; 0: none */
+    ATOMIC(bool) admits;        /* what hooks.admit was told last */
     ATOMIC(bool) in_poller;     /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */
@@ -106,6 +107,8 @@ struct carrier_hooks {
      */
     void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing, bool rescued);
     void (*hog_end)(struct carrier *carrier, int64_t held_ns, bool rescued);
+    /* On the carrier: from now on it is to let itself be interrupted for reports, or not any more.  May be NULL. */
+    void (*admit)(struct carrier *carrier, bool wanted);
     /* A carrier was started or woken to make up for one that is blocked or held; with no lock held.  May be NULL. */
     void (*spare)(struct carrier *carrier);
 };

@@ -408,7 +408,6 @@ static void start(struct carrier *c)
     p->stacks.share = c->index % p->stacks.shares;
     p->stack = &no_stack;
     p->robust = runtime_checks_mutexes ? os_mutex_list() : NULL;
-    sample_admit();
     p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
 }
 
@@ -431,5 +430,6 @@ const struct carrier_hooks thread_hooks = {
     .timer_ahead = timer_ahead,
     .hog = hog_report,
     .hog_end = hog_end,
+    .admit = sample_admit,
     .spare = spare_report,
 };

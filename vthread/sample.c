@@ -113,13 +113,14 @@ static void on_sample(int signal, siginfo_t *info, void *context)
     errno = saved;
 }
 
-void sample_admit(void)
+void sample_admit(struct carrier *c, bool wanted)
 {
     sigset_t set;
 
+    (void)c;
     sigemptyset(&set);
     sigaddset(&set, sample_signal());
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    pthread_sigmask(wanted ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
 }
 
 /* ---- the sampler ---- */
@@ -189,7 +190,8 @@ static bool take_running(struct carrier *c, uint64_t begun, struct sample *s)
     uint32_t here = (word & ~STATE_MASK) | HERE;
     bool took;
 
-    if (BUILT_WITH_TSAN || !has_handler()) /* whose runtime puts signals off until the next call of the C library */
+    if (!atomic_load_relaxed(&c->admits) || BUILT_WITH_TSAN ||
+        !has_handler()) /* whose runtime puts signals off until the next call of the C library */
         return false;
     asked.image = &s->image;
     atomic_store_relaxed(&asked.tid, atomic_load_relaxed(&c->tid));
@@ -284,8 +286,9 @@ int sample_unwind(struct sample *s, void **pcs, int n)
     return count > 0 ? count : 0;
 }
 #else
-void sample_admit(void)
+void sample_admit(struct carrier *c, bool wanted)
 {
+    (void)c, (void)wanted;
 }
 
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)

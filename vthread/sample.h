@@ -19,7 +19,8 @@
  * tells stack pointer and program counter (/proc/self/task/TID/syscall), the other registers are unknown, and the walk
  * ends at the first frame that needs one: as a rule, that of a function with a frame pointer.
  *
- * The signal is SIGRTMAX - 2, only while somebody wants to hear of hogs, and only if the program has no handler for it.
+ * The signal is SIGRTMAX - 2.  Carriers block it, as all others, unless somebody wants to hear of hogs; and it is not
+ * used if the program has a handler for it.
  */
 #ifndef VTHREAD_SAMPLE_H
 #define VTHREAD_SAMPLE_H
@@ -30,8 +31,8 @@
 struct carrier;
 struct sample;
 
-/* A carrier begins: it may be sampled. */
-void sample_admit(void);
+/* On a carrier: it may be sampled from now on, or not any more. */
+void sample_admit(struct carrier *c, bool wanted);
 
 /* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);

@@ -121,6 +121,31 @@ Test(hog, a_long_computation_that_nobody_waits_for)
     check_computing(run_hog(compute, 2, false));
 }
 
+#ifdef VTHREAD_HAS_UNWIND
+static void *read_mask(void *arg)
+{
+    sigset_t mask;
+
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0);
+    *(int *)arg = sigismember(&mask, SIGRTMAX - 2);
+    return NULL;
+}
+
+/* Who waits for that signal elsewhere must not lose it to a carrier. */
+Test(hog, its_signal_is_blocked_while_nobody_subscribes)
+{
+    static int blocked = -1;
+
+    help_configure(1);
+    help_run(read_mask, &blocked);
+    cr_assert_eq(blocked, 1);
+    catch_begin(VTHREAD_EVENT_HOG);
+    cr_assert(EVENTUALLY((help_run(read_mask, &blocked), blocked == 0)));
+    catch_end();
+    cr_assert(EVENTUALLY((help_run(read_mask, &blocked), blocked == 1)));
+}
+#endif
+
 static void *compute_on_only_stack(void *arg)
 {
     return compute(arg);
@@ -191,6 +216,7 @@ Test(hog, the_threshold_is_configurable)
 
 /* ---- samples at any instant, most of them in the middle of a switch or beside one ---- */
 
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
 static vthread_cont_scope_t scope = {.name = "sampled"};
 static atomic_bool stop;
 
@@ -213,13 +239,13 @@ static void *switches(void *arg)
     return NULL;
 }
 
-#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
 Test(hog, samples_at_any_instant)
 {
     int taken = 0;
     int deep = 0;
     vthread_t t;
 
+    hog_reports_wanted(true);
     help_configure(1);
     t = help_start(switches, NULL);
     cr_assert(REACHES(t, VTHREAD_RUNNING));
@@ -239,6 +265,7 @@ Test(hog, samples_at_any_instant)
     }
     atomic_store(&stop, true);
     help_join(t);
+    hog_reports_wanted(false);
     cr_assert_geq(taken, 1000 / HELP_SLOW);
     cr_assert_geq(deep, taken / 2);
 }
