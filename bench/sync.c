@@ -2,6 +2,7 @@
 /*
  * sync: what do locks, semaphores and queues cost where many want them?
  *
+ *     monitor           one thread that enters and leaves a monitor, which nobody else wants
  *     mutex             100 threads that lock and unlock one mutex again and again
  *     semaphore         10 permits; each task holds one over a yield
  *     queue_pingpong/N  an element there and one back, over two queues of capacity N
@@ -58,6 +59,34 @@ static void bench_mutex(const struct bench_run *run)
 {
     running = run;
     bench_repeat_per_op(run, run->count / CONTENDERS * CONTENDERS, mutex_once);
+}
+
+/* ---- monitor ---- */
+
+static CACHE_ALIGNED vthread_monitor_t alone = VTHREAD_MONITOR_INITIALIZER;
+
+static void *enters(void *arg)
+{
+    uint64_t n = 0;
+
+    while (n < running->count && vthread_monitor_enter(&alone) == 0) {
+        n++;
+        vthread_monitor_exit(&alone);
+    }
+    guarded = n;
+    return arg;
+}
+
+static void monitor_once(const struct bench_run *run)
+{
+    run_threads(run, 1, enters);
+    bench_check(run, guarded == run->count);
+}
+
+static void bench_monitor(const struct bench_run *run)
+{
+    running = run;
+    bench_repeat_per_op(run, run->count, monitor_once);
 }
 
 /* ---- semaphore ---- */
@@ -174,6 +203,7 @@ static void queue_4_4(const struct bench_run *run)
     }
 
 const struct bench bench_sync[] = {
+    ROW("monitor", "one thread enters and leaves, uncontended; by pairs", bench_monitor, 10000000, .parameter = 0),
     ROW("mutex", "100 threads that lock and unlock a mutex; by lockings", bench_mutex, 10000000, .parameter = 0),
     ROW("semaphore", "10 permits, each held over a yield; by tasks", semaphore, 10000, .parameter = 0),
     ROW("queue_pingpong/0", "over two synchronous queues; by round trips", queue_pingpong, 300000, .parameter = 0),

@@ -504,6 +504,16 @@ static struct task *look_around(struct carrier *c)
     return task;
 }
 
+/* The signal mask is the thread's own to change. */
+static COLD void admit(struct carrier *c)
+{
+    bool wanted = atomic_load_relaxed(&pool.hog_reports);
+
+    atomic_store_relaxed(&c->admits, wanted);
+    if (pool.hooks.admit != NULL)
+        pool.hooks.admit(c, wanted);
+}
+
 /* The own ring has nothing, or it is time to look around. */
 struct task *carrier_next_slow(struct carrier *c, bool look)
 {
@@ -512,6 +522,8 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
     atomic_store_relaxed(&c->may_skip_wake, false); /* said of the task before */
     if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
         carrier_unblock(c);
+    if (UNLIKELY(atomic_load_relaxed(&pool.hog_reports) != atomic_load_relaxed(&c->admits)))
+        admit(c);
     if (look) {
         atomic_store_relaxed(&c->look_at, atomic_load_relaxed(&c->begun) + LOOK_AROUND_EVERY);
         if (atomic_load_acquire(&pool.stopping))

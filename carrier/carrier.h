@@ -60,6 +60,7 @@ struct carrier {
     ATOMIC(bool) wake_skipped;  /* tasks wait here that nobody was woken for */
     ATOMIC(uint32_t) few_tasks; /* the monitor: fewer are not worth a wake, as short as they have been of late */
     ATOMIC(uint32_t) longer;    /* the monitor: 1 + index of a carrier with a longer ring, to be evened out; 0: none */
+    ATOMIC(bool) admits;        /* what hooks.admit was told last */
     ATOMIC(bool) in_poller;     /* the leader, and asleep in the poller rather than on its token */
 
     /* Shared. */
@@ -77,6 +78,11 @@ struct carrier {
     uint64_t seen_head; /* of the ring */
     uint64_t turn_begun;
     int64_t turn_since_ns;
+    uint64_t held_begun; /* for reports of hogs, which are told of tasks that nobody is rescued from, too */
+    int64_t held_since_ns;
+    int64_t held_cpu_ns;
+    bool held_told;
+    bool held_rescued;
 
     struct carrier *next_dormant; /* under pool.places */
     pthread_t thread;             /* under pool.lock, if has_thread */
@@ -95,14 +101,23 @@ struct carrier_hooks {
     struct task *(*timer)(uint32_t id, uint32_t sequence);
     /* It will be asked that about this id soon. */
     void (*timer_ahead)(uint32_t id);
-    /* The carrier has run one task for held_ns while work waits; on the monitor's thread. */
-    void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing);
+    /*
+     * On the monitor's thread, if pool.hog_reports: the carrier has run one task for pool.hog_report_ns, and goes on;
+     * rescued: with work waiting, so that a spare has taken over by now.  Later, that it has let go of it.
+     */
+    void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing, bool rescued);
+    void (*hog_end)(struct carrier *carrier, int64_t held_ns, bool rescued);
+    /* On the carrier: from now on it is to let itself be interrupted for reports, or not any more.  May be NULL. */
+    void (*admit)(struct carrier *carrier, bool wanted);
+    /* A carrier was started or woken to make up for one that is blocked or held; with no lock held.  May be NULL. */
+    void (*spare)(struct carrier *carrier);
 };
 
 struct pool_params {
     uint32_t parallelism;
     uint32_t max_pool_size;
     uint32_t min_runnable;
+    int64_t hog_report_ns;
     bool force_migrate; /* testing: every task is resumed on another carrier than before */
     const struct carrier_hooks *hooks;
 };
@@ -126,6 +141,8 @@ struct pool {
     ATOMIC(bool) stopping;
     uint32_t max_pool_size;
     uint32_t min_runnable;
+    int64_t hog_report_ns;
+    ATOMIC(bool) hog_reports; /* somebody wants them; outlasts the pool */
     bool force_migrate;
     struct carrier_hooks hooks;
 

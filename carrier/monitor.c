@@ -107,7 +107,40 @@ static void rescue(struct carrier *c, int64_t now_ns)
     atomic_store_relaxed(&c->look_at, 0); /* so that it notices */
     atomic_fetch_add_relaxed(&pool.hogs, 1);
     pool_compensate();
-    pool.hooks.hog(c, held_ns, computing);
+}
+
+/*
+ * For reports, which somebody has asked for: who holds a carrier for too long, whether work waits or not.  One who
+ * would run, but has had no CPU to speak of, does not.
+ */
+static void look_for_hog(struct carrier *c, int64_t now_ns)
+{
+    uint64_t begun = atomic_load_relaxed(&c->begun);
+    uint32_t state = atomic_load_relaxed(&c->state);
+    int64_t held_ns = now_ns - c->held_since_ns;
+    int64_t cpu_ns;
+
+    if (begun != c->held_begun || !atomic_load_relaxed(&c->in_task) || state == CARRIER_BLOCKED ||
+        state == CARRIER_DORMANT) {
+        if (c->held_told)
+            pool.hooks.hog_end(c, held_ns, c->held_rescued);
+        c->held_begun = begun;
+        c->held_since_ns = now_ns;
+        c->held_cpu_ns = 0;
+        c->held_told = false;
+        c->held_rescued = false;
+        return;
+    }
+    c->held_rescued |= state == CARRIER_HOGGED;
+    if (c->held_cpu_ns == 0)
+        c->held_cpu_ns = thread_cpu_ns(c);
+    if (c->held_told || held_ns < pool.hog_report_ns)
+        return;
+    cpu_ns = thread_cpu_ns(c) - c->held_cpu_ns;
+    if (cpu_ns < pool.hog_report_ns / 2 && is_preempted(c))
+        return;
+    c->held_told = true;
+    pool.hooks.hog(c, held_ns, cpu_ns > held_ns / 2 || cpu_ns >= pool.hog_report_ns / 2, c->held_rescued);
 }
 
 /* Of tasks that were begun so many a tick: how many take less time than waking another carrier for them is worth? */
@@ -258,6 +291,9 @@ static void *monitor_main(void *arg)
         } else {
             for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
                 watch(pool_carrier(i), now_ns);
+            for (uint32_t i = 0;
+                 UNLIKELY(atomic_load_relaxed(&pool.hog_reports)) && i < atomic_load_acquire(&pool.count); i++)
+                look_for_hog(pool_carrier(i), now_ns);
             attend();
             even_out();
         }

@@ -220,7 +220,7 @@ static int carrier_create_locked(void)
 }
 
 /* With pool.lock: give one more carrier a place, if there is one to give and parallelism allows. */
-static int activate_locked(void)
+static int activate_locked(struct carrier **ret_carrier)
 {
     struct carrier *c = NULL;
     bool full;
@@ -243,6 +243,7 @@ static int activate_locked(void)
         if (error != 0)
             return error;
     }
+    *ret_carrier = c;
     if (c->has_thread) {
         atomic_exchange_acq_rel(&c->token, 1);
         futex_wake(&c->token, 1);
@@ -261,6 +262,8 @@ static int activate_locked(void)
 /* Too few run: wake a sleeper if somebody idles and there is work, else bring in a spare. */
 void pool_compensate(void)
 {
+    struct carrier *spare = NULL;
+
     if (atomic_load_seq_cst(&pool.running) >= atomic_load_relaxed(&pool.parallelism))
         return;
     if (idle_count(&pool.idle) > 0) {
@@ -269,9 +272,11 @@ void pool_compensate(void)
         return;
     }
     pthread_mutex_lock(&pool.lock);
-    if (!atomic_load_relaxed(&pool.stopping))
-        activate_locked(); /* if it fails, the monitor tries again */
+    if (!atomic_load_relaxed(&pool.stopping) && activate_locked(&spare) != 0)
+        spare = NULL; /* the monitor tries again */
     pthread_mutex_unlock(&pool.lock);
+    if (spare != NULL && pool.hooks.spare != NULL)
+        pool.hooks.spare(spare);
 }
 
 void pool_set_poller(struct poller *poller)
@@ -285,12 +290,13 @@ void pool_set_poller(struct poller *poller)
 
 void pool_set_parallelism(uint32_t n)
 {
+    struct carrier *c;
     int error = 0;
 
     atomic_store_relaxed(&pool.parallelism, n);
     pthread_mutex_lock(&pool.lock);
     while (!atomic_load_relaxed(&pool.stopping) && atomic_load_relaxed(&pool.running) < n && error == 0)
-        error = activate_locked();
+        error = activate_locked(&c);
     pthread_mutex_unlock(&pool.lock);
     for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
         carrier_notify(pool_carrier(i)); /* surplus ones retire */
@@ -298,19 +304,21 @@ void pool_set_parallelism(uint32_t n)
 
 int pool_start(const struct pool_params *params)
 {
+    struct carrier *c;
     int error = 0;
 
     barrier_init();
     atomic_store_relaxed(&pool.parallelism, params->parallelism);
     pool.max_pool_size = params->max_pool_size;
     pool.min_runnable = params->min_runnable;
+    pool.hog_report_ns = params->hog_report_ns;
     pool.force_migrate = params->force_migrate;
     pool.hooks = *params->hooks;
     task_list_init(&pool.injected);
     atomic_store_release(&pool.stopping, false);
     pthread_mutex_lock(&pool.lock);
     for (uint32_t i = 0; i < params->parallelism && error == 0; i++)
-        error = activate_locked();
+        error = activate_locked(&c);
     /* One carrier is enough to go on with. */
     if (error != 0 && atomic_load_relaxed(&pool.running) > 0)
         error = 0;

@@ -126,7 +126,7 @@ bool vthread_cont_is_done(const vthread_cont_t *c)
     return c != NULL && state_of(c) == NESTED_DONE;
 }
 
-int vthread_cont_pin(const char *reason)
+NOINLINE int vthread_cont_pin(const char *reason)
 {
     struct vthread_cont *c = nested_self()->innermost;
 
@@ -134,8 +134,10 @@ int vthread_cont_pin(const char *reason)
         return EPERM;
     if (c->pins == UINT16_MAX)
         return EAGAIN;
-    if (c->pins++ == 0)
+    if (c->pins++ == 0) {
         c->pin_reason = reason;
+        c->pinned_at = __builtin_return_address(0);
+    }
     return 0;
 }
 

@@ -46,6 +46,7 @@ struct vthread_cont {
     void **ret_value; /* of the present run */
     void *value;      /* what fn returned */
     const char *pin_reason;
+    void *pinned_at;          /* return address of the call that pinned it */
     struct binding *bindings; /* made in the body; a layer above knows what that is (vthread/scoped.c) */
     struct stack *stack;
     ATOMIC(uint8_t) state; /* enum nested_state; the runner's, looked at by others */

@@ -81,14 +81,24 @@ NO_SANITIZE NOINLINE static int64_t deadline_of(const struct thread *t)
     return *(const volatile int64_t *)&t->deadline_ns;
 }
 
-NO_SANITIZE NOINLINE static bool is_pinned(const struct thread *t)
+/* Of the thread that is mounted there, which may change meanwhile: then of another, or NULL. */
+NO_SANITIZE NOINLINE static const char *pin_reason_on(const struct processor *p)
 {
-    return *(const volatile uint8_t *)&thread_cold(t)->pins > 0;
+    uint32_t open = *(const volatile uint32_t *)&p->pins.open;
+    unsigned kind = open >> PIN_OUTERMOST_SHIFT;
+
+    if (kind >= PIN_KINDS || (open >> 8 * kind & 0xff) == 0) /* it is gone, but others have stayed */
+        for (kind = 0; kind < PIN_KINDS && (open >> 8 * kind & 0xff) == 0;)
+            kind++;
+    if (kind == PIN_KINDS)
+        return NULL;
+    return kind == VTHREAD_PIN_MONITOR ? "inside a monitor"
+                                       : *(const char *const volatile *)&p->pins.first[kind].reason;
 }
 
-NO_SANITIZE NOINLINE static const char *pin_reason_of(const struct thread_extra *extra)
+NO_SANITIZE NOINLINE static bool is_pinned(const struct thread *t)
 {
-    return *(const char *const volatile *)&extra->pin_reason;
+    return (flags_of(t) & THREAD_PINNED) != 0;
 }
 
 NO_SANITIZE NOINLINE static bool is_joining(const struct thread *t)
@@ -247,8 +257,12 @@ static void see_active(struct dump *d, struct thread *t, struct thread_view *v)
 /* Name and pin; extra: NULL if it has none, or none that we may look at. */
 static void see_extra(struct thread *t, struct thread_extra *extra, struct thread_view *v)
 {
+    unsigned number = carrier_of(t);
+
     v->is_pinned = is_pinned(t);
-    v->pin_reason = v->is_pinned && extra != NULL ? pin_reason_of(extra) : NULL;
+    v->pin_reason = NULL;
+    if (v->is_pinned && number < atomic_load_acquire(&pool.count) && mounted_by(pool_carrier(number)) == t)
+        v->pin_reason = pin_reason_on((struct processor *)(void *)pool_carrier(number));
     if (extra == NULL)
         snprintf(v->name, sizeof v->name, "%llu", (unsigned long long)vthread_id(v->id));
     else

@@ -6,18 +6,7 @@
 
 #include "sync/sync_internal.h"
 
-struct reentrant {
-    struct mutex mutex;
-    uint32_t holds; /* the owner's */
-    uint32_t unused;
-};
-
 _Static_assert(sizeof(struct reentrant) == sizeof(vthread_lock_t), "what users embed");
-
-static struct reentrant *reentrant_of(vthread_lock_t *lock)
-{
-    return (struct reentrant *)(void *)lock;
-}
 
 int vthread_lock_init(vthread_lock_t *lock, const vthread_lock_params_t *params)
 {
@@ -76,11 +65,8 @@ int vthread_lock_lock(vthread_lock_t *lock)
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = thread_mounted();
 
-    if (!LOCK_ORDER && LIKELY(self != NULL) && LIKELY(mutex_try(&r->mutex, self))) {
-        lock_is_held(self, r);
-        r->holds = 1;
+    if (LIKELY(self != NULL) && LIKELY(lock_try_first(r, self)))
         return 0;
-    }
     return lock_acquire_reentrant(lock, "vthread_lock_lock", WORD_DEAF, VTHREAD_FOREVER);
 }
 

@@ -14,8 +14,6 @@ struct monitor {
 _Static_assert(sizeof(struct monitor) == sizeof(vthread_monitor_t), "what users embed");
 _Static_assert(_Alignof(struct monitor) <= _Alignof(vthread_monitor_t), "what users embed");
 
-static const char reason[] = "inside a monitor";
-
 static struct monitor *monitor_of(vthread_monitor_t *monitor)
 {
     return (struct monitor *)(void *)monitor;
@@ -37,17 +35,36 @@ int vthread_monitor_destroy(vthread_monitor_t *monitor)
     return error == 0 ? vthread_cond_destroy(&monitor_of(monitor)->notified) : error;
 }
 
-int vthread_monitor_enter(vthread_monitor_t *monitor)
+/* The first time it is entered pins, at the place that the caller of the public call returns to. */
+static int pin_inside(struct monitor *m, void *at)
 {
-    struct monitor *m = monitor_of(monitor);
-    int error = lock_acquire_reentrant(&m->lock, "vthread_monitor_enter", WORD_DEAF, VTHREAD_FOREVER);
+    struct processor *p = processor_self();
+    struct thread *self = thread_mounted();
+    int error = self != NULL ? thread_pin(p, self, VTHREAD_PIN_MONITOR, NULL, at) : 0;
 
-    if (error != 0 || vthread_lock_hold_count(&m->lock) > 1)
-        return error;
-    error = vthread_pin(reason);
     if (error != 0)
         vthread_lock_unlock(&m->lock);
     return error;
+}
+
+static NOINLINE int enter_slow(struct monitor *m, void *at)
+{
+    int error = lock_acquire_reentrant(&m->lock, "vthread_monitor_enter", WORD_DEAF, VTHREAD_FOREVER);
+
+    return error != 0 || vthread_lock_hold_count(&m->lock) > 1 ? error : pin_inside(m, at);
+}
+
+/* Not inline, even where the whole program is optimised at once: for the return address. */
+NOINLINE int vthread_monitor_enter(vthread_monitor_t *monitor)
+{
+    struct monitor *m = monitor_of(monitor);
+    struct processor *p = processor_self();
+    struct thread *self = p != NULL ? p->current : NULL;
+
+    if (LIKELY(self != NULL) && LIKELY(pins_open(&p->pins, VTHREAD_PIN_MONITOR) < PIN_OPEN_MAX) &&
+        LIKELY(lock_try_first(reentrant_of(&m->lock), self)))
+        return thread_pin(p, self, VTHREAD_PIN_MONITOR, NULL, __builtin_return_address(0));
+    return enter_slow(m, __builtin_return_address(0));
 }
 
 static bool is_inside(struct monitor *m, const char *call)
@@ -58,26 +75,44 @@ static bool is_inside(struct monitor *m, const char *call)
     return false;
 }
 
+static NOINLINE int exit_slow(struct monitor *m)
+{
+    return is_inside(m, "vthread_monitor_exit") ? vthread_lock_unlock(&m->lock) : EPERM;
+}
+
 int vthread_monitor_exit(vthread_monitor_t *monitor)
 {
     struct monitor *m = monitor_of(monitor);
+    struct reentrant *r = reentrant_of(&m->lock);
+    struct processor *p = processor_self();
+    struct thread *self = p != NULL ? p->current : NULL;
 
-    if (!is_inside(m, "vthread_monitor_exit"))
-        return EPERM;
-    if (vthread_lock_hold_count(&m->lock) == 1)
-        vthread_unpin();
-    return vthread_lock_unlock(&m->lock);
+    /* A platform thread has no pins, and who is inside still keeps them. */
+    if (UNLIKELY(self == NULL) || UNLIKELY(!mutex_is_owner(&r->mutex, self)) || UNLIKELY(r->holds > 1))
+        return exit_slow(m);
+    thread_unpin(p, self, VTHREAD_PIN_MONITOR);
+    lock_order_lets_go(self, r);
+    if (UNLIKELY(!mutex_release_at_once(&r->mutex, self, 1))) {
+        thread_lets_go(self);
+        mutex_release_slow(&r->mutex);
+    }
+    return 0;
 }
 
 static int wait(struct monitor *m, const char *call, int64_t deadline_ns)
 {
+    struct thread *self = thread_mounted();
+    void *at = NULL;
     int error;
 
     if (!is_inside(m, call))
         return EPERM;
-    vthread_unpin();
+    if (self != NULL) {
+        at = processor_self()->pins.first[VTHREAD_PIN_MONITOR].at;
+        thread_unpin(processor_self(), self, VTHREAD_PIN_MONITOR);
+    }
     error = cond_wait_lock(&m->notified, &m->lock, call, deadline_ns);
-    vthread_pin(reason); /* there is room for the one just taken away */
+    pin_inside(m, at); /* there is room for the one just taken away */
     return error;
 }
 

@@ -72,6 +72,28 @@ bool mutex_is_used(struct mutex *m);
 /* The index of the writer, by an rwlock's first word; 0: there is none. */
 uint32_t rwlock_writer(uint32_t word);
 
+/* A vthread_lock_t, and what is in a monitor. */
+struct reentrant {
+    struct mutex mutex;
+    uint32_t holds; /* the owner's */
+    uint32_t unused;
+};
+
+static inline struct reentrant *reentrant_of(vthread_lock_t *lock)
+{
+    return (struct reentrant *)(void *)lock;
+}
+
+/* Nobody holds it: now self does, once.  False: somebody does, or the order of locks is to be looked at. */
+static inline bool lock_try_first(struct reentrant *r, struct thread *self)
+{
+    if (LOCK_ORDER || UNLIKELY(!mutex_try(&r->mutex, self)))
+        return false;
+    lock_is_held(self, r);
+    r->holds = 1;
+    return true;
+}
+
 MAY_SWITCH
 int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns);
 /* The owner's: release it, however often it is held, and hold it so often again. */

@@ -17,6 +17,7 @@
 
 #include "base/memory.h"
 #include "vthread/backtrace.h"
+#include "vthread/image.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -64,15 +65,10 @@ struct backtracer {
     size_t room;
 };
 
-struct image {
-    unw_word_t registers[40]; /* by libunwind's numbers */
-    unw_word_t low;           /* addresses that the copied frames had */
-    unw_word_t high;
-    char *copy;
-};
+_Static_assert(sizeof(unw_word_t) == sizeof(uint64_t), "registers of an image");
 
 #if defined(__x86_64__)
-static void read_registers(struct image *image)
+void image_read_registers(struct image *image)
 {
     static const int saved[] = {UNW_X86_64_R15, UNW_X86_64_R14, UNW_X86_64_R13, UNW_X86_64_R12,
                                 UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_RIP};
@@ -80,17 +76,21 @@ static void read_registers(struct image *image)
 
     for (size_t i = 0; i < sizeof saved / sizeof saved[0]; i++) {
         memcpy(&word, image->copy + i * sizeof word, sizeof word);
-        image->registers[saved[i]] = word;
+        image_set_register(image, saved[i], word);
     }
-    image->registers[UNW_X86_64_RSP] = image->low + sizeof saved / sizeof saved[0] * sizeof word;
+    image_set_register(image, UNW_X86_64_RSP, image->low + sizeof saved / sizeof saved[0] * sizeof word);
 }
 #elif defined(__aarch64__)
-static void read_registers(struct image *image)
+void image_read_registers(struct image *image)
 {
-    for (int i = 0; i < 12; i++)
-        memcpy(&image->registers[UNW_AARCH64_X19 + i], image->copy + i * 8, 8);
-    image->registers[UNW_AARCH64_PC] = image->registers[UNW_AARCH64_X30];
-    image->registers[UNW_AARCH64_SP] = image->low + 160;
+    uint64_t word = 0;
+
+    for (int i = 0; i < 12; i++) {
+        memcpy(&word, image->copy + i * 8, 8);
+        image_set_register(image, UNW_AARCH64_X19 + i, word);
+    }
+    image_set_register(image, UNW_AARCH64_PC, word); /* that of x30 */
+    image_set_register(image, UNW_AARCH64_SP, image->low + 160);
 }
 #endif
 
@@ -117,6 +117,28 @@ static int get_dyn_info(unw_addr_space_t space, unw_word_t *list, void *arg)
     return -UNW_ENOINFO;
 }
 
+/* A word at any address, wherever that is: it is asked of the kernel, a page at a time. */
+static bool read_anywhere(struct image *image, uint64_t address, unw_word_t *value)
+{
+    uint64_t page = address / PAGE_BYTES * PAGE_BYTES;
+    struct iovec here = {image->page, PAGE_BYTES};
+    struct iovec there = {(void *)page, PAGE_BYTES};
+    int saved = errno;
+
+    if (address % PAGE_BYTES > PAGE_BYTES - sizeof *value) /* over the edge; rare, for words are aligned */
+        return false;
+    if (image->page_at != page) {
+        image->page_at = 0;
+        if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != PAGE_BYTES) {
+            errno = saved;
+            return false;
+        }
+        image->page_at = page;
+    }
+    memcpy(value, image->page + address % PAGE_BYTES, sizeof *value);
+    return true;
+}
+
 /* Frames come from the copy, all else (unwind tables) from where it is. */
 static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *arg)
 {
@@ -129,6 +151,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
         memcpy(value, image->copy + (address - image->low), sizeof *value);
     else if (stack_find((void *)address, &(bool){false}) != NULL)
         return -UNW_EINVAL; /* somebody else's by now */
+    else if (image->is_sample)
+        return read_anywhere(image, address, value) ? 0 : -UNW_EINVAL;
     else
         memcpy(value, (void *)address, sizeof *value);
     return 0;
@@ -139,7 +163,7 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t number, unw_word_t *v
     struct image *image = arg;
 
     (void)space;
-    if (write || number < 0 || (size_t)number >= sizeof image->registers / sizeof image->registers[0])
+    if (write || number < 0 || number >= IMAGE_REGISTERS || !(image->known >> number & 1))
         return -UNW_EBADREG;
     *value = image->registers[number];
     return 0;
@@ -164,7 +188,15 @@ static int no_names(unw_addr_space_t space, unw_word_t address, char *buffer, si
     return -UNW_ENOINFO;
 }
 
-static int unwind(struct backtracer *b, struct image *image, void **pcs, int n)
+/* In the middle of a function, and without all registers, guesses are possible.  What has no unwind table is one. */
+static bool is_sure(const struct image *image, unw_cursor_t *cursor, int count)
+{
+    unw_proc_info_t info;
+
+    return !image->is_sample || count == 0 || unw_get_proc_info(cursor, &info) == 0;
+}
+
+int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n)
 {
     unw_cursor_t cursor;
     unw_word_t pc;
@@ -172,7 +204,7 @@ static int unwind(struct backtracer *b, struct image *image, void **pcs, int n)
 
     if (unw_init_remote(&cursor, b->space, image) == 0)
         do {
-            if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+            if (count == n || unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0 || !is_sure(image, &cursor, count))
                 break;
             pcs[count++] = (void *)pc;
         } while (unw_step(&cursor) > 0);
@@ -216,14 +248,7 @@ static char *room(struct backtracer *b, size_t bytes)
     return b->copy;
 }
 
-/* Frames as they are, with what a sanitizer has put between the variables. */
-NO_SANITIZE static void copy_words(char *to, const char *from, size_t bytes)
-{
-    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++)
-        ((volatile uint64_t *)(void *)to)[i] = ((const volatile uint64_t *)(const void *)from)[i];
-}
-
-/* The same where the thread may go on, and its stack be unmapped, at any moment: then this fails. */
+/* copy_words where the thread may go on, and its stack be unmapped, at any moment: then this fails. */
 static bool copy_words_from_loose(char *to, const char *from, size_t bytes)
 {
     struct iovec here = {to, bytes};
@@ -255,7 +280,7 @@ NO_SANITIZE NOINLINE static int copy_frames_of(struct backtracer *b, struct thre
         copy_words(image->copy, chunk != NULL ? chunk : sp, bytes);
     else if (!copy_words_from_loose(image->copy, sp, bytes))
         return -EAGAIN;
-    image->low = (unw_word_t)(uintptr_t)sp;
+    image->low = (uint64_t)(uintptr_t)sp;
     image->high = image->low + bytes;
     return 0;
 }
@@ -324,12 +349,17 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
     if (count == 0 && atomic_load_relaxed(&t->word) != word)
         count = -EAGAIN;
     if (count == 0) {
-        read_registers(&image);
-        count = unwind(b, &image, pcs, n);
+        image_read_registers(&image);
+        count = image_unwind(b, &image, pcs, n);
     }
     return count;
 }
 #else
+void image_read_registers(struct image *image)
+{
+    (void)image;
+}
+
 struct backtracer {
     char nothing;
 };
@@ -349,7 +379,18 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
     (void)b, (void)t, (void)word, (void)pcs, (void)n;
     return -ENOTSUP;
 }
+
+int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n)
+{
+    (void)b, (void)image, (void)pcs, (void)n;
+    return -ENOTSUP;
+}
 #endif
+
+NOINLINE int backtrace_here(void **pcs, int n)
+{
+    return backtrace_self(pcs, n);
+}
 
 static int backtrace_other(vthread_t thread, void **pcs, int n)
 {

@@ -6,13 +6,63 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "vthread/event.h"
 #include "vthread/mount.h"
+#include "vthread/sample.h"
 #include "vthread/thread.h"
 
-void hog_report(struct carrier *c, int64_t held_ns, bool computing)
+/* Who is mounted there?  Read while it may be changing. */
+NO_SANITIZE static struct thread *mounted_at(struct carrier *c)
 {
-    /* Counted in the pool; events and messages come with the pinning reports. */
-    (void)c, (void)held_ns, (void)computing;
+    return *(struct thread *volatile *)&((struct processor *)(void *)c)->current;
+}
+
+/* The monitor asks no names: it may not wait for whoever is starting or ending the runtime.  The teller does. */
+void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
+{
+    struct processor *p = (struct processor *)(void *)c;
+    uint64_t begun = atomic_load_acquire(&c->begun);
+    struct thread *t = mounted_at(c);
+    struct event *e;
+
+    p->hog = t != NULL ? thread_handle(t) : NULL;
+    if (!event_is_wanted(VTHREAD_EVENT_HOG) || (e = event_new(VTHREAD_EVENT_HOG, t)) == NULL)
+        return;
+    e->public.carrier = (int)c->index;
+    e->public.duration_ns = held_ns;
+    e->public.computing = computing;
+    e->public.rescued = rescued;
+    e->sample = sample_take(c, begun, computing);
+    event_post(e);
+}
+
+void hog_end(struct carrier *c, int64_t held_ns, bool rescued)
+{
+    struct processor *p = (struct processor *)(void *)c;
+    struct event *e;
+
+    if (!event_is_wanted(VTHREAD_EVENT_HOG_END) || (e = event_new(VTHREAD_EVENT_HOG_END, NULL)) == NULL)
+        return;
+    e->public.thread = p->hog;
+    e->public.rescued = rescued;
+    e->public.carrier = (int)c->index;
+    e->public.duration_ns = held_ns;
+    event_post(e);
+}
+
+void hog_reports_wanted(bool wanted)
+{
+    atomic_store_relaxed(&pool.hog_reports, wanted);
+}
+
+void spare_report(struct carrier *c)
+{
+    struct event *e;
+
+    if (!event_is_wanted(VTHREAD_EVENT_SPARE) || (e = event_new(VTHREAD_EVENT_SPARE, NULL)) == NULL)
+        return;
+    e->public.carrier = (int)c->index;
+    event_post(e);
 }
 
 static struct carrier *other_carrier(struct carrier *c)

@@ -134,7 +134,6 @@ void thread_finish(void *value)
 {
     struct processor *p = processor_self();
     struct thread *self = LIKELY(p != NULL) ? p->current : thread_self(NULL);
-    struct thread_cold *cold;
     struct thread_extra *extra;
     struct thread_work *work;
 
@@ -143,7 +142,6 @@ void thread_finish(void *value)
         _exit(127);
     }
     thread_wind_up(self);
-    cold = thread_cold(self);
     extra = thread_extra(self);
     if (UNLIKELY(extra != NULL && extra->failed)) {
         value = NULL;
@@ -152,7 +150,7 @@ void thread_finish(void *value)
         stack_refuse_private("return", "the value returned by the thread", value);
         value = NULL;
     }
-    if (UNLIKELY(cold->pins > 0)) {
+    if (UNLIKELY(self->flags & THREAD_PINNED)) {
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }

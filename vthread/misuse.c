@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "vthread/event.h"
 #include "vthread/thread.h"
 
 static struct {
@@ -105,6 +106,25 @@ static void default_failure(const vthread_failure_t *f)
     print_line(line);
 }
 
+static COLD void report_failure(struct thread *t, vthread_failure_kind_t kind, int error)
+{
+    static const char *const reasons[] = {
+        [VTHREAD_FAILURE_FAILED] = "failed",
+        [VTHREAD_FAILURE_STACK_OVERFLOW] = "stack overflow",
+        [VTHREAD_FAILURE_PINNED_AT_END] = "ended while pinned",
+        [VTHREAD_FAILURE_LOCKS_HELD] = "ended with locks held",
+        [VTHREAD_FAILURE_SCOPE_ABANDONED] = "ended with a scope open",
+    };
+    struct event *e = event_new(VTHREAD_EVENT_FAILURE, t);
+
+    if (e == NULL)
+        return;
+    e->public.reason = reasons[kind];
+    e->public.error = error;
+    thread_name_copy(t, e->name, sizeof e->name);
+    event_post(e);
+}
+
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error)
 {
     struct thread_extra *extra = thread_extra(t);
@@ -114,6 +134,9 @@ void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error)
     vthread_failure_t failure = {.kind = kind, .error = error, .thread = thread_handle(t), .name = name};
 
     thread_name_copy(t, name, sizeof name);
+    /* An overflow is told by a signal handler, which may not allocate. */
+    if (event_is_wanted(VTHREAD_EVENT_FAILURE) && kind != VTHREAD_FAILURE_STACK_OVERFLOW)
+        report_failure(t, kind, error);
     if (handler == NULL) {
         lock_acquire(&handlers.lock);
         handler = handlers.failure;

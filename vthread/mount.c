@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/panic.h"
 #include "vthread/mount.h"
+#include "vthread/sample.h"
 #include "vthread/thread.h"
 #include "vthread/work.h"
 
@@ -188,21 +189,34 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
 /* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
 static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
 {
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
+    int64_t began_ns;
+
     thread_stack_release(s);
-    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind);
     /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
     if (!stack_word_acquire(&s->word, &t->link.member)) {
+        began_ns = clock_monotonic_ns();
         carrier_block(&p->carrier);
         parker_wait(&p->parker, INT64_MAX);
         carrier_unblock(&p->carrier);
+        pinned_count(p, kind, p->pinned_ns, clock_monotonic_ns() - began_ns);
     }
     t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
     if (UNLIKELY(stack_is_vacated(s)))
         strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
+}
+
+static COLD void look_at_leaver(struct processor *p, struct thread *t, struct stack *s)
+{
+    if (runtime_checks_mutexes)
+        os_mutex_look(p, t, s);
+    if (runtime_is_strict())
+        strict_displace(p, t, s);
 }
 
 /*
@@ -217,8 +231,8 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
     switch (why) {
     case LEAVE_YIELD:
         maybe_trim(p, t, s);
-        if (UNLIKELY(runtime_is_strict()))
-            strict_displace(p, t, s);
+        if (UNLIKELY(runtime_looks))
+            look_at_leaver(p, t, s);
         if (shared)
             thread_stack_release(s);
         t->reason = 0;
@@ -227,8 +241,8 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         return true;
     case LEAVE_PARK:
         maybe_trim(p, t, s);
-        if (UNLIKELY(runtime_is_strict()))
-            strict_displace(p, t, s);
+        if (UNLIKELY(runtime_looks))
+            look_at_leaver(p, t, s);
         if (p->carrier.pushes == 1)
             t->predictor = t->predictor < 3 ? (t->predictor + 1) & 3 : 3;
         else if (p->carrier.pushes > 1)
@@ -393,6 +407,7 @@ static void start(struct carrier *c)
     p->stacks.shares = atomic_load_relaxed(&pool.parallelism);
     p->stacks.share = c->index % p->stacks.shares;
     p->stack = &no_stack;
+    p->robust = runtime_checks_mutexes ? os_mutex_list() : NULL;
     p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
 }
 
@@ -414,4 +429,7 @@ const struct carrier_hooks thread_hooks = {
     .timer = timer_fired,
     .timer_ahead = timer_ahead,
     .hog = hog_report,
+    .hog_end = hog_end,
+    .admit = sample_admit,
+    .spare = spare_report,
 };

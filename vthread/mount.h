@@ -76,8 +76,18 @@ void thread_stack_release(struct stack *s);
 /* The parker that a thread waiting IN_PLACE sleeps on. */
 struct parker *thread_parker(struct thread *t);
 
-/* Commit the wait and block the OS thread until it is over; returns its result. */
-int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags);
+/* Commit the wait and block the OS thread until it is over; returns its result.  kind: why, if it is not a platform
+ * thread. */
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind);
+
+/* pin.c: the carrier has been blocked by a wait of that kind, for so long; or, with `more`, for longer than was said.
+ */
+void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_ns, int64_t more_ns);
+/* What keeps the mounted thread, which is pinned. */
+vthread_pin_kind_t pinned_kind(const struct processor *p);
+extern HIDDEN int64_t pinned_threshold_ns; /* set while nothing runs */
+/* On the thread's own stack, after a pinned wait: its stack is the same as when it began. */
+COLD void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind);
 
 /*
  * The thread is about to leave from inside public continuations.  False: it may
@@ -95,6 +105,17 @@ bool mount_elsewhere(struct carrier *c, struct thread *t);
 /* Strict mode: move the frames away at once and make their place inaccessible. */
 void strict_displace(struct processor *p, struct thread *t, struct stack *s);
 
-void hog_report(struct carrier *c, int64_t held_ns, bool computing);
+/* os_mutex.c: does the calling OS thread hold a mutex that t, which has just left stack s for its carrier, has locked?
+ */
+void os_mutex_init(void); /* before the pool starts */
+struct robust_list_head *os_mutex_list(void);
+void os_mutex_look(struct processor *p, struct thread *t, struct stack *s);
+
+/* hog.c: for the monitor. */
+void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
+void hog_end(struct carrier *c, int64_t held_ns, bool rescued);
+void spare_report(struct carrier *c);
+/* Does anybody want to hear of hogs? */
+void hog_reports_wanted(bool wanted);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
@@ -71,11 +72,12 @@ struct parker *thread_parker(struct thread *t)
     return &p->parker;
 }
 
-int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind)
 {
     bool timed = t->deadline_ns != INT64_MAX;
     uint32_t number = thread_wait_number(t);
     struct processor *p = t->flags & THREAD_PLATFORM ? NULL : processor_self();
+    int64_t began_ns = 0;
     int reason;
 
     parker_reset(parker);
@@ -83,15 +85,18 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
     t->flags |= THREAD_IN_PLACE;
     if (word_commit_park(&t->word, flags)) {
         if (p != NULL) {
-            atomic_store_relaxed(&p->pinned_parks, atomic_load_relaxed(&p->pinned_parks) + 1);
+            atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
+            began_ns = clock_monotonic_ns();
             carrier_block(&p->carrier);
         }
         if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
             t->reason = ETIMEDOUT; /* we won ourselves */
         else
-            parker_wait(parker, INT64_MAX);             /* whoever won is about to notify */
-        if (p != NULL && thread_cold(t)->blocking == 0) /* else the section goes on */
+            parker_wait(parker, INT64_MAX);                              /* whoever won is about to notify */
+        if (p != NULL && pins_open(&p->pins, VTHREAD_PIN_BLOCKING) == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
+        if (p != NULL)
+            pinned_count(p, kind, clock_monotonic_ns() - began_ns, 0);
         reason = t->reason;
     } else {
         uint64_t before = word_end_wait(&t->word, flags & WORD_INTERNAL ? 0 : WORD_PERMIT);
@@ -100,6 +105,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags)
             reason = 0;
         else
             reason = EINTR;
+        if (p != NULL)
+            p->pinned_ns = 0;
     }
     t->flags &= (uint8_t)~THREAD_IN_PLACE;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
@@ -152,26 +159,65 @@ void nested_exit(struct thread *self)
         nested_leave(); /* no memory to remember them by: they stay as they are, running for ever */
 }
 
+/* After a wait that has blocked the carrier: too long?  (With no threshold reached: a load and a branch.) */
+static inline int look_back(struct thread *self, struct processor *p, vthread_pin_kind_t kind, int reason)
+{
+    if (UNLIKELY(p->pinned_ns >= pinned_threshold_ns) && event_is_wanted(VTHREAD_EVENT_PINNED))
+        pinned_report(p, self, kind);
+    return reason;
+}
+
+static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
+{
+    return look_back(self, p, kind, wait_in_place(self, &p->parker, flags, kind));
+}
+
+/*
+ * The carrier waits with it, and is the same afterwards.  A shared stack is given up meanwhile, for whoever is
+ * to wake it may need that; but not in a section, where somebody may hold addresses.
+ */
+static NOINLINE int wait_on_carrier(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
+{
+    if (!stack_is_shared(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
+        return wait_in_place_of(self, p, flags, kind);
+    p->leave_flags = flags;
+    p->pinned_as = (uint8_t)kind;
+    return look_back(self, p, kind, leave(p, LEAVE_PINNED));
+}
+
 /* From the thread's own stack, or from that of a nested continuation. */
 static int wait_mounted(struct thread *self, uint64_t flags, int64_t deadline_ns)
 {
     struct processor *p = processor_self();
     int reason;
 
-    if (self->flags & THREAD_PINNED) {
-        if (p->stack->kind != STACK_SHARED || thread_cold(self)->blocking > 0)
-            return wait_in_place(self, &p->parker, flags);
-        p->leave_flags = flags;
-        return leave(p, LEAVE_PINNED);
-    }
+    if (self->flags & THREAD_PINNED)
+        return wait_on_carrier(self, p, flags, pinned_kind(p));
     atomic_store_relaxed(&self->phase, deadline_ns == INT64_MAX ? VTHREAD_PARKING : VTHREAD_TIMED_PARKING);
     if (deadline_ns != INT64_MAX &&
         !timer_insert(&p->carrier.timers, deadline_ns, thread_index(self), thread_wait_number(self)))
-        return wait_in_place(self, &p->parker, flags); /* no memory for the timer: the kernel's will do */
+        return wait_on_carrier(self, p, flags, VTHREAD_PIN_NO_MEMORY); /* for the timer: the kernel's will do */
     p->leave_flags = flags;
     reason = leave(p, LEAVE_PARK);
     if (deadline_ns != INT64_MAX)
         timer_remove(carrier_heap, thread_index(self));
+    return reason;
+}
+
+/* From a continuation that may not be left, or from a stack of which nothing is known. */
+static COLD int wait_nested_pinned(struct thread *self, struct processor *p, uint64_t flags)
+{
+    struct vthread_cont *c = nested_around(__builtin_frame_address(0));
+    vthread_pin_kind_t kind = VTHREAD_PIN_FOREIGN_STACK;
+    int reason;
+
+    if (c != NULL)
+        kind = nested_is_pinned(c) ? VTHREAD_PIN_CONTINUATION : VTHREAD_PIN_NO_MEMORY;
+    /* For the same OS thread it may be left: the thread's own stack, beneath, is wanted by others. */
+    if (kind != VTHREAD_PIN_CONTINUATION || !leave_nested(self, c))
+        return wait_in_place_of(self, p, flags, kind);
+    reason = wait_on_carrier(self, p, flags, kind);
+    nested_end(self);
     return reason;
 }
 
@@ -182,12 +228,12 @@ NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadl
 
     self->deadline_ns = deadline_ns;
     if (self->flags & THREAD_PLATFORM)
-        return wait_in_place(self, self->cont.sp, flags);
+        return wait_in_place(self, self->cont.sp, flags, 0);
     p = processor_self();
     if (LIKELY(on_own_stack(p)))
         return wait_mounted(self, flags, deadline_ns);
     if (!nested_begin(self))
-        return wait_in_place(self, &p->parker, flags);
+        return wait_nested_pinned(self, p, flags);
     reason = wait_mounted(self, flags, deadline_ns);
     nested_end(self);
     return reason;

@@ -4,65 +4,66 @@
  *
  * A pin keeps the thread on its carrier; a blocking section also gives the
  * carrier's place away meanwhile, and keeps the stack, for somebody may hold
- * addresses in it.  Both count in one byte: pins in the low bits, sections above.
+ * addresses in it.  Each is told from the others, so that a report can say which one it was.
  */
 #include <errno.h>
 
+#include "vthread/event.h"
+#include "vthread/image.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 
 enum { BLOCKING_MAX = 31 };
 
-static int pin(struct thread *self, const char *reason)
-{
-    struct thread_cold *cold = thread_cold(self);
-    struct thread_extra *extra;
+int64_t pinned_threshold_ns;
 
-    if (cold->pins == UINT8_MAX)
-        return EAGAIN;
-    if (cold->pins++ == 0) {
-        self->flags |= THREAD_PINNED;
-        extra = thread_extra_get(self); /* without memory the pin has no name, that is all */
-        if (extra != NULL)
-            extra->pin_reason = reason;
-    }
-    return 0;
+static vthread_pin_kind_t outermost_kind(const struct processor *p)
+{
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)(p->pins.open >> PIN_OUTERMOST_SHIFT);
+
+    if (pins_open(&p->pins, kind) > 0)
+        return kind;
+    for (kind = 0; pins_open(&p->pins, kind) == 0; kind++) /* it is gone, but others have stayed */
+        ;
+    return kind;
 }
 
-static int unpin(struct thread *self)
+vthread_pin_kind_t pinned_kind(const struct processor *p)
 {
-    struct thread_cold *cold = thread_cold(self);
+    /* A section keeps the stack, too. */
+    return pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0 ? VTHREAD_PIN_BLOCKING : outermost_kind(p);
+}
 
-    if (cold->pins == 0)
-        return EINVAL;
-    if (--cold->pins == 0)
-        self->flags &= (uint8_t)~THREAD_PINNED;
-    return 0;
+static const char *reason_of(const struct processor *p, vthread_pin_kind_t kind)
+{
+    return kind == VTHREAD_PIN_MONITOR ? "inside a monitor" : p->pins.first[kind].reason;
 }
 
 void unpin_all(struct thread *self)
 {
-    if (thread_cold(self)->blocking > 0)
-        carrier_unblock(carrier_self());
-    thread_cold(self)->blocking = 0;
-    thread_cold(self)->pins = 0;
+    struct processor *p = processor_self();
+
+    if (pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
+        carrier_unblock(&p->carrier);
+    p->pins.open = 0;
     self->flags &= (uint8_t)~THREAD_PINNED;
 }
 
-int vthread_pin(const char *reason)
+/* Not inline, even where the whole program is optimised at once: for the return address. */
+NOINLINE int vthread_pin(const char *reason)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
 
-    return self != NULL ? pin(self, reason) : 0;
+    return self != NULL ? thread_pin(p, self, VTHREAD_PIN_EXPLICIT, reason, __builtin_return_address(0)) : 0;
 }
 
 int vthread_unpin(void)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    int error = 0;
-
-    if (self != NULL) /* the pins of open blocking sections are not ours to take */
-        error = thread_cold(self)->pins > thread_cold(self)->blocking ? unpin(self) : EINVAL;
+    int error =
+        self != NULL ? thread_unpin(p, self, VTHREAD_PIN_EXPLICIT) : 0; /* those of sections are not ours to take */
 
     if (error != 0)
         misuse("vthread_unpin", "unpinned more often than pinned; every vthread_unpin needs a vthread_pin before it");
@@ -71,58 +72,117 @@ int vthread_unpin(void)
 
 bool vthread_is_pinned(const char **ret_reason)
 {
+    struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    struct thread_extra *extra;
 
     if (self == NULL || !(self->flags & THREAD_PINNED))
         return false;
-    extra = thread_extra(self);
     if (ret_reason != NULL)
-        *ret_reason = extra != NULL ? extra->pin_reason : NULL;
+        *ret_reason = reason_of(p, outermost_kind(p));
     return true;
 }
 
-int vthread_blocking_begin(const char *what)
+static int begin_blocking(const char *what, void *at)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
+    unsigned open = self != NULL ? pins_open(&p->pins, VTHREAD_PIN_BLOCKING) : 0;
     int error;
 
     if (self == NULL)
         return 0;
-    if (thread_cold(self)->blocking == BLOCKING_MAX)
-        return EAGAIN;
-    error = pin(self, what);
-    if (error == 0 && thread_cold(self)->blocking++ == 0)
+    error = open < BLOCKING_MAX ? thread_pin(p, self, VTHREAD_PIN_BLOCKING, what, at) : EAGAIN;
+    if (error == 0 && open == 0)
         carrier_block(&p->carrier);
     return error;
+}
+
+NOINLINE int vthread_blocking_begin(const char *what)
+{
+    return begin_blocking(what, __builtin_return_address(0));
 }
 
 int vthread_blocking_end(void)
 {
     struct processor *p = processor_self();
     struct thread *self = thread_mounted();
-    struct thread_cold *cold;
 
     if (self == NULL)
         return 0;
-    cold = thread_cold(self);
-    if (cold->blocking == 0) {
+    if (thread_unpin(p, self, VTHREAD_PIN_BLOCKING) != 0) {
         misuse("vthread_blocking_end", "no section is open; every vthread_blocking_end needs a vthread_blocking_begin");
         return EINVAL;
     }
-    if (--cold->blocking == 0)
+    if (pins_open(&p->pins, VTHREAD_PIN_BLOCKING) == 0)
         carrier_unblock(&p->carrier);
-    return unpin(self);
+    return 0;
 }
 
-void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
+NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
 {
     void *value;
-    bool began = vthread_blocking_begin("vthread_blocking_call") == 0;
+    bool began = begin_blocking("vthread_blocking_call", __builtin_return_address(0)) == 0;
 
     value = fn(arg);
     if (began)
         vthread_blocking_end();
     return value;
+}
+
+/* ---- pinned waits ---- */
+
+void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_ns, int64_t more_ns)
+{
+    struct pin_count *count = &p->pinned[kind];
+
+    p->pinned_ns = blocked_ns + more_ns;
+    atomic_store_relaxed(&count->total_ns,
+                         atomic_load_relaxed(&count->total_ns) + (more_ns > 0 ? more_ns : blocked_ns));
+    if (p->pinned_ns > atomic_load_relaxed(&count->max_ns))
+        atomic_store_relaxed(&count->max_ns, p->pinned_ns);
+}
+
+static void fill_pin(vthread_event_t *e, const struct processor *p, const struct thread *self, vthread_pin_kind_t kind)
+{
+    const struct vthread_cont *c =
+        self->flags & THREAD_NESTED ? thread_extra(self)->nested : nested_around(__builtin_frame_address(0));
+
+    e->pin = kind;
+    if ((unsigned)kind < PIN_KINDS) {
+        e->reason = reason_of(p, kind);
+        e->pinned_at = p->pins.first[kind].at;
+    } else if (kind == VTHREAD_PIN_CONTINUATION) {
+        while (c != NULL && c->pins == 0)
+            c = c->parent;
+        e->reason = c != NULL ? c->pin_reason : NULL;
+        e->pinned_at = c != NULL ? c->pinned_at : NULL;
+    }
+}
+
+void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+{
+    struct event *e = event_new(VTHREAD_EVENT_PINNED, self);
+    int depth;
+
+    if (e == NULL)
+        return;
+    fill_pin(&e->public, p, self, kind);
+    thread_name_copy(self, e->name, sizeof e->name);
+    e->public.carrier = (int)p->carrier.index;
+    e->public.duration_ns = p->pinned_ns;
+    depth = backtrace_here(e->pcs, EVENT_DEPTH);
+    e->public.depth = depth > 0 ? depth : 0;
+    event_post(e);
+}
+
+const char *vthread_pin_kind_name(vthread_pin_kind_t kind)
+{
+    static const char *const names[VTHREAD_PIN_KINDS] = {
+        [VTHREAD_PIN_EXPLICIT] = "explicit pin",       [VTHREAD_PIN_MONITOR] = "monitor",
+        [VTHREAD_PIN_BLOCKING] = "blocking section",   [VTHREAD_PIN_CONTINUATION] = "pinned continuation",
+        [VTHREAD_PIN_FOREIGN_STACK] = "foreign stack", [VTHREAD_PIN_NO_MEMORY] = "no memory",
+        [VTHREAD_PIN_CALLBACK] = "callback",
+    };
+
+    return (unsigned)kind < VTHREAD_PIN_KINDS ? names[kind] : "unknown";
 }

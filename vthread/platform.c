@@ -170,8 +170,13 @@ struct thread *thread_self(int *ret_error)
     int error = 0;
 
     if (LIKELY(p != NULL)) {
-        if (UNLIKELY(p->current == NULL))
+        if (UNLIKELY(p->current == NULL)) {
+            struct pin_count *refused = &p->pinned[VTHREAD_PIN_CALLBACK];
+
             error = EDEADLK;
+            if (ret_error != NULL) /* a call that may wait, or that needs to know who it is for */
+                atomic_store_relaxed(&refused->parks, atomic_load_relaxed(&refused->parks) + 1);
+        }
         if (ret_error != NULL)
             *ret_error = error;
         return p->current;

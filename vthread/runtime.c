@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/panic.h"
 #include "continuation/life.h"
+#include "vthread/event.h"
 #include "vthread/local_internal.h"
 #include "vthread/mount.h"
 #include "vthread/symbol.h"
@@ -31,6 +32,7 @@ enum {
     MIN_STACK_BYTES = 64 * 1024,
     DEFAULT_MAX_POOL_SIZE = 256,
     DEFAULT_SOLE_STACKS = 1024,
+    DEFAULT_THRESHOLD_MS = 20,
     DEFAULT_SHARED_PER_CARRIER = 256,
 };
 
@@ -45,6 +47,8 @@ static struct {
 } runtime = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool runtime_strict;
+bool runtime_checks_mutexes;
+bool runtime_looks;
 __typeof__(runtime_is_forked) runtime_is_forked;
 __typeof__(runtime_life) runtime_life;
 bool runtime_plain_switches;
@@ -71,6 +75,7 @@ static void in_child(void)
     atomic_store_relaxed(&runtime_is_forked, true);
     carrier_current = NULL;
     platform_forget_self();
+    event_in_child();
 }
 
 /* ---- complaints ---- */
@@ -159,6 +164,25 @@ static vthread_stack_t env_stack(vthread_stack_t set)
     return VTHREAD_STACK_SHARED;
 }
 
+static enum event_trace env_trace(const char *name)
+{
+    const char *text = getenv(name);
+
+    if (text == NULL || *text == '\0')
+        return EVENT_TRACE_OFF;
+    if (strcmp(text, "short") == 0)
+        return EVENT_TRACE_SHORT;
+    if (strcmp(text, "full") == 0)
+        return EVENT_TRACE_FULL;
+    complain_locked(name, "%s=\"%s\" is ignored: it takes short or full", name, text);
+    return EVENT_TRACE_OFF;
+}
+
+static int64_t threshold_ns(int64_t set, const char *name)
+{
+    return set != 0 ? set : (int64_t)env_number(name, DEFAULT_THRESHOLD_MS, 0, 1000000) * 1000000;
+}
+
 int vthread_runtime_configure(const vthread_runtime_params_t *params)
 {
     int error = 0;
@@ -170,8 +194,9 @@ int vthread_runtime_configure(const vthread_runtime_params_t *params)
             return EINVAL;
     if (params->parallelism > CARRIERS_MAX || params->max_pool_size > CARRIERS_MAX ||
         (params->max_pool_size != 0 && params->parallelism > params->max_pool_size) ||
-        (unsigned)params->stack > VTHREAD_STACK_DEDICATED ||
-        (params->stack_bytes != 0 && params->stack_bytes < MIN_STACK_BYTES) || params->stack_bytes > (size_t)1 << 32)
+        (unsigned)params->stack > VTHREAD_STACK_DEDICATED || params->pinned_threshold_ns < 0 ||
+        params->hog_threshold_ns < 0 || (params->stack_bytes != 0 && params->stack_bytes < MIN_STACK_BYTES) ||
+        params->stack_bytes > (size_t)1 << 32)
         return EINVAL;
     pthread_mutex_lock(&runtime.lock);
     if (atomic_load_relaxed(&runtime_life) != LIFE_STOPPED || continuation_is_started())
@@ -209,6 +234,7 @@ static void choose_pool(struct pool_params *ret_params)
         cpus = pool_params.max_pool_size;
     pool_params.parallelism = env_choice("VTHREAD_PARALLELISM", set->parallelism, cpus, 1, pool_params.max_pool_size);
     pool_params.min_runnable = env_choice("VTHREAD_MIN_RUNNABLE", set->min_runnable, 1, 1, CARRIERS_MAX);
+    pool_params.hog_report_ns = threshold_ns(set->hog_threshold_ns, "VTHREAD_HOG_MS");
     pool_params.force_migrate = env_number("VTHREAD_FORCE_MIGRATE", 0, 0, 1) != 0;
     *ret_params = pool_params;
 }
@@ -273,7 +299,9 @@ static int start_locked(void)
     choose_pool(&pool_params);
     choose_stacks(&stack_params, pool_params.parallelism);
     runtime_strict = set->strict || env_number("VTHREAD_STRICT", 0, 0, 1) != 0;
-    runtime_plain_switches = runtime_strict || pool_params.force_migrate;
+    runtime_checks_mutexes = set->check_mutexes || env_number("VTHREAD_CHECK_MUTEXES", 0, 0, 1) != 0;
+    runtime_looks = runtime_strict || runtime_checks_mutexes;
+    runtime_plain_switches = runtime_looks || pool_params.force_migrate;
     runtime.default_stack = env_stack(set->stack);
     if (!record_init() || continuation_start(&stack_params) != 0)
         return ENOMEM;
@@ -282,6 +310,11 @@ static int start_locked(void)
         pthread_atfork(NULL, NULL, in_child);
     }
     mount_init();
+    if (runtime_checks_mutexes)
+        os_mutex_init();
+    pinned_threshold_ns = threshold_ns(set->pinned_threshold_ns, "VTHREAD_PINNED_MS");
+    if (!event_start_traces(env_trace("VTHREAD_TRACE_PINNED"), env_trace("VTHREAD_TRACE_HOGS")))
+        complain_locked("start", "there is no thread or memory for VTHREAD_TRACE_PINNED and VTHREAD_TRACE_HOGS");
     error = overflow_handler_install();
     return error != 0 ? error : pool_start(&pool_params);
 }
@@ -408,7 +441,9 @@ void runtime_stats_look(vthread_runtime_stats_t *ret_stats)
 
         s.threads_created += atomic_load_relaxed(&p->created);
         ended += atomic_load_relaxed(&p->ended);
-        s.pinned_parks += atomic_load_relaxed(&p->pinned_parks);
+        for (unsigned k = 0; k < VTHREAD_PIN_KINDS; k++)
+            if (k != VTHREAD_PIN_CALLBACK)
+                s.pinned_parks += atomic_load_relaxed(&p->pinned[k].parks);
         s.freezes += atomic_load_relaxed(&p->freezes);
     }
     s.threads_alive = s.threads_created > ended ? s.threads_created - ended : 0;
@@ -436,6 +471,30 @@ int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats)
     runtime_end_look_anywhere();
     if (ret_stats != NULL)
         *ret_stats = s;
+    return 0;
+}
+
+int vthread_runtime_pin_stats(vthread_pin_stats_t ret_stats[VTHREAD_PIN_KINDS])
+{
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS] = {{0}};
+    int error = begin_call_anywhere();
+
+    if (error != 0)
+        return error;
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct processor *p = (struct processor *)(void *)pool_carrier(i);
+
+        for (unsigned k = 0; k < VTHREAD_PIN_KINDS; k++) {
+            int64_t max_ns = atomic_load_relaxed(&p->pinned[k].max_ns);
+
+            stats[k].parks += atomic_load_relaxed(&p->pinned[k].parks);
+            stats[k].total_ns += atomic_load_relaxed(&p->pinned[k].total_ns);
+            stats[k].max_ns = stats[k].max_ns > max_ns ? stats[k].max_ns : max_ns;
+        }
+    }
+    runtime_end_look_anywhere();
+    if (ret_stats != NULL)
+        memcpy(ret_stats, stats, sizeof stats);
     return 0;
 }
 
@@ -544,6 +603,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     thread_discard_unstarted();
     if (runtime_companion != NULL)
         runtime_companion->stop();
+    event_stop_traces();
     pthread_mutex_lock(&runtime.lock);
     close_locked();
     pool_stop();
@@ -553,6 +613,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     atomic_store_release(&runtime_life, LIFE_STOPPED);
     atomic_store_release(&runtime.shutting, false);
     unlock();
+    event_end_life();
     return 0;
 }
 

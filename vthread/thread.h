@@ -32,7 +32,7 @@ enum thread_flag {
     THREAD_PLATFORM = 1 << 0,    /* an OS thread; set for life */
     THREAD_IN_PLACE = 1 << 1,    /* waits on its OS thread's parker: wake that, queue nothing */
     THREAD_HOLDS_STACK = 1 << 2, /* was handed its shared stack: do not acquire */
-    THREAD_PINNED = 1 << 3,      /* cold->pins > 0 */
+    THREAD_PINNED = 1 << 3,      /* pins of its processor's are open */
     THREAD_HAS_ERRNO = 1 << 4,   /* saved_errno is to be restored */
     THREAD_STICKY = 1 << 5,      /* one carrier for life */
     THREAD_DEDICATED = 1 << 6,   /* asked for a dedicated stack */
@@ -111,8 +111,6 @@ struct thread_cold {
     uint32_t next_joiner;                /* as a joiner, under the target's join lock */
     uint32_t join_sequence;              /* as a joiner, under the target's join lock */
     uint16_t references;                 /* beyond the creator's, under the join lock */
-    uint8_t pins;                        /* open pins and blocking sections; the thread's own */
-    uint8_t blocking : 5;                /* open blocking sections; the thread's own */
     uint8_t join_state : 2;              /* as a joiner, under the target's join lock */
     uint8_t ended : 1;                   /* under the join lock; for COUNTED threads: thread_ended is done with it */
 };
@@ -124,7 +122,6 @@ struct thread_extra {
     char *name;
     vthread_failure_handler_t *on_failure;
     void *user;
-    const char *pin_reason;
     struct vthread_cont *nested; /* THREAD_NESTED: the innermost public continuation that it left from ... */
     void *leaf_sp;               /* ... and where, while cont.sp is where it stands on its own stack */
     size_t stack_bytes;
@@ -276,6 +273,34 @@ struct parker {
     ATOMIC(uint32_t) word; /* 1: notified */
 };
 
+/*
+ * The pins of the thread that is mounted.  Who is pinned stays on its carrier, and nobody else is mounted there before
+ * all its pins are gone: so they are the carrier's, and need no memory.
+ */
+#define PIN_KINDS 3 /* EXPLICIT, MONITOR, BLOCKING */
+#define PIN_OPEN_MAX 255u
+#define PIN_OUTERMOST_SHIFT (8 * PIN_KINDS)
+#define PINS_OPEN ((1u << PIN_OUTERMOST_SHIFT) - 1)
+
+struct pins {
+    uint32_t open; /* how many of each kind, a byte each; in the fourth: of which kind the outermost is, or was */
+    struct {
+        const char *reason; /* not of MONITOR, where it is always the same */
+        void *at;           /* return address of the call that pinned it */
+    } first[PIN_KINDS];
+};
+
+static inline unsigned pins_open(const struct pins *pins, vthread_pin_kind_t kind)
+{
+    return pins->open >> 8 * kind & 0xff;
+}
+
+struct pin_count {
+    ATOMIC(uint64_t) parks;
+    ATOMIC(int64_t) total_ns;
+    ATOMIC(int64_t) max_ns;
+};
+
 /* A carrier, as this layer sees it. */
 struct processor {
     struct carrier carrier;
@@ -291,7 +316,13 @@ struct processor {
     struct record_cache records;
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
-    ATOMIC(uint64_t) pinned_parks;
+    struct pins pins;
+    uint8_t pinned_as; /* LEAVE_PINNED: vthread_pin_kind_t */
+    int64_t pinned_ns; /* for so long the wait in place that is just over has blocked the carrier */
+    struct pin_count pinned[VTHREAD_PIN_KINDS];
+    struct robust_list_head *robust; /* os_mutex.c: of this OS thread; NULL: nobody looks */
+    const void *os_mutex;            /* ... and what it held when the last thread left */
+    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };
@@ -430,6 +461,8 @@ bool platform_was_carrier(void);
 void platform_inject(struct task *task);
 extern HIDDEN bool runtime_plain_switches; /* a testing mode wants every switch to go by the carrier */
 extern HIDDEN bool runtime_strict;         /* set while nothing runs */
+extern HIDDEN bool runtime_checks_mutexes; /* the same */
+extern HIDDEN bool runtime_looks;          /* one of the two: something is to be done when a thread leaves */
 static inline bool runtime_is_strict(void)
 {
     return runtime_strict;
@@ -489,6 +522,44 @@ static inline bool stack_is_private(const void *p)
            c->stack->kind != STACK_DEDICATED;
 }
 int stack_refuse_private(const char *call, const char *what, const void *p);
+
+/*
+ * Pin the mounted thread, which p's is.  at: where in the program, for reports.  0, or EAGAIN: too deep.
+ * Here, and with as few stores as can be (a locked instruction waits for all before it), for the sake of monitors.
+ */
+static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
+                             void *at)
+{
+    uint32_t open = p->pins.open;
+
+    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
+        return EAGAIN;
+    if ((open & PINS_OPEN) == 0) {
+        open = (uint32_t)kind << PIN_OUTERMOST_SHIFT;
+        self->flags |= THREAD_PINNED;
+    }
+    if (pins_open(&p->pins, kind) == 0) {
+        p->pins.first[kind].at = at;
+        if (kind != VTHREAD_PIN_MONITOR)
+            p->pins.first[kind].reason = reason;
+    }
+    p->pins.open = open + (1u << 8 * kind);
+    return 0;
+}
+
+/* 0, or EINVAL: it has no such pin. */
+static inline int thread_unpin(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+{
+    uint32_t open = p->pins.open;
+
+    if (UNLIKELY(pins_open(&p->pins, kind) == 0))
+        return EINVAL;
+    open -= 1u << 8 * kind;
+    p->pins.open = open;
+    if ((open & PINS_OPEN) == 0)
+        self->flags &= (uint8_t)~THREAD_PINNED;
+    return 0;
+}
 
 int platform_create(struct thread *t);
 NORETURN void platform_exit(void *value); /* one that platform_create has made has returned */

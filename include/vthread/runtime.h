@@ -17,6 +17,11 @@
  *     VTHREAD_FORCE_MIGRATE   1: every resume happens on another carrier (for testing)
  *     VTHREAD_DUMP_SIGNAL     number or name (USR2, RTMIN+1) of a signal upon which a thread dump is written to
  *                             standard error; not one that the program handles itself when the runtime starts
+ *     VTHREAD_PINNED_MS       pinned parks from so many milliseconds on are events; default 20
+ *     VTHREAD_HOG_MS          the same for carriers that one thread holds; default 20
+ *     VTHREAD_TRACE_PINNED    short, full: print those events to stderr, with one frame, or with all
+ *     VTHREAD_TRACE_HOGS      the same
+ *     VTHREAD_CHECK_MUTEXES   1: look at every wait whether an OS mutex is held across it
  */
 #ifndef VTHREAD_RUNTIME_H
 #define VTHREAD_RUNTIME_H
@@ -38,7 +43,10 @@ typedef struct vthread_runtime_params {
     unsigned stacks;      /* shared stacks at most */
     unsigned sole_stacks; /* threads with a stack to themselves; UINT_MAX: none */
     bool strict;
-    uintptr_t reserved[8];
+    bool check_mutexes;          /* VTHREAD_CHECK_MUTEXES */
+    int64_t pinned_threshold_ns; /* 1: every pinned park is an event */
+    int64_t hog_threshold_ns;
+    uintptr_t reserved[6];
 } vthread_runtime_params_t;
 
 /* Before first use.  Returns 0, EBUSY (it runs already) or EINVAL. */
@@ -65,6 +73,109 @@ typedef struct vthread_runtime_stats {
 
 /* A snapshot; its numbers need not agree with each other.  Returns 0. */
 VTHREAD_API int vthread_runtime_stats(vthread_runtime_stats_t *ret_stats);
+
+/* ---- pinned parks ---- */
+
+/* What kept a thread on its carrier when it parked. */
+typedef enum vthread_pin_kind {
+    VTHREAD_PIN_EXPLICIT = 0,      /* vthread_pin */
+    VTHREAD_PIN_MONITOR = 1,       /* it is inside a vthread_monitor_t */
+    VTHREAD_PIN_BLOCKING = 2,      /* a blocking section; its stack is kept, too */
+    VTHREAD_PIN_CONTINUATION = 3,  /* vthread_cont_pin, in a continuation that it runs */
+    VTHREAD_PIN_FOREIGN_STACK = 4, /* it stands on a stack that is not its own: a signal handler, a foreign coroutine */
+    VTHREAD_PIN_NO_MEMORY = 5,     /* nothing, but there was no memory to leave the carrier by */
+    VTHREAD_PIN_CALLBACK = 6,      /* a callback on a carrier's own stack: the wait was refused (EDEADLK) */
+} vthread_pin_kind_t;
+
+enum { VTHREAD_PIN_KINDS = 7 };
+
+/* "explicit pin", "monitor", ... */
+VTHREAD_API const char *vthread_pin_kind_name(vthread_pin_kind_t kind);
+
+/* Since the runtime started. */
+typedef struct vthread_pin_stats {
+    uint64_t parks;   /* begun */
+    int64_t total_ns; /* of those that are over */
+    int64_t max_ns;   /* the longest of them */
+} vthread_pin_stats_t;
+
+/* The sum of parks is pinned_parks of the statistics above (CALLBACK, which blocks nobody, left out).  Returns 0. */
+VTHREAD_API int vthread_runtime_pin_stats(vthread_pin_stats_t ret_stats[VTHREAD_PIN_KINDS]);
+
+/* ---- events: what went wrong, or slowly ---- */
+
+typedef enum vthread_event_kind {
+    VTHREAD_EVENT_PINNED = 1 << 0,   /* a pinned park of at least the threshold is over */
+    VTHREAD_EVENT_HOG = 1 << 1,      /* a thread has held its carrier for the threshold, and still does */
+    VTHREAD_EVENT_HOG_END = 1 << 2,  /* that one has let it go; duration_ns is all of it */
+    VTHREAD_EVENT_OS_MUTEX = 1 << 3, /* a thread waits that holds a pthread mutex (check_mutexes) */
+    VTHREAD_EVENT_SPARE = 1 << 4,    /* a carrier was started or woken in place of one that is blocked or held */
+    VTHREAD_EVENT_FAILURE = 1 << 5,  /* what failure handlers are told (vthread.h), stack overflows excepted */
+} vthread_event_kind_t;
+
+#define VTHREAD_EVENT_ALL 0x3f
+
+/* Everything in it is valid during the call only.  What says nothing of the kind is zero. */
+typedef struct vthread_event {
+    vthread_event_kind_t kind;
+    int64_t time_ns;  /* when it was noticed (vthread_now_ns) */
+    vthread_t thread; /* may have ended meanwhile; NULL: none of the library's (HOG: code between two threads) */
+    uint64_t id;
+    const char *name;
+    int carrier;         /* its number, as in dumps; -1: none */
+    int64_t duration_ns; /* PINNED: the carrier was blocked for; HOG: held so far */
+    uint64_t lost;       /* events that there was no room for since the one before */
+
+    vthread_pin_kind_t pin; /* PINNED */
+    const char *reason;     /* PINNED: what was given to vthread_pin, _cont_pin or _blocking_begin; FAILURE: which */
+    void *pinned_at;        /* PINNED: return address of the call that pinned it; NULL: there is none */
+    bool computing;         /* HOG: it computes; else it is blocked in a system call, or in a page fault */
+    bool rescued;           /* HOG: others waited, and a spare carrier has taken over by now */
+    const void *mutex;      /* OS_MUTEX: its address, if it is known */
+    int error;              /* FAILURE: as told the handler */
+
+    /*
+     * Return addresses, innermost first.  PINNED: of the thread where it waited, the frame that pinned it among them.
+     * HOG: a sample of what it did; the first is where it stood.  As many as are sure: perhaps none.
+     */
+    void *const *stack;
+    int depth;
+    uintptr_t reserved[4];
+} vthread_event_t;
+
+typedef void vthread_event_fn(const vthread_event_t *event, void *user);
+
+/*
+ * Have fn called for every event of a kind in mask that happens from now on.
+ *
+ * It is called on a thread of the library's own, one event after another, long after the event perhaps; it holds
+ * nothing, so fn may do whatever a platform thread may: wait, call the library, subscribe and unsubscribe.
+ * What it delays is other events only.  Of those, 1,024 are kept; more are lost, and counted.
+ * Subscriptions outlast a shutdown.  While there is none that asks for them, events cost a load each.
+ *
+ * ret_id:  to unsubscribe with
+ *
+ * Returns 0, EINVAL (an empty or unknown mask, fn is NULL), ENOMEM, EAGAIN (no OS thread) or ENOTSUP (child of a fork).
+ */
+VTHREAD_API int vthread_event_subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *ret_id);
+
+/*
+ * End it.  What has happened before is still delivered, and on return no call of fn is under way.  From within a
+ * callback it ends at once, and the call it is made from is the last.
+ *
+ * Hold no lock that fn takes.  Blocks the OS thread; a virtual thread's carrier is replaced meanwhile.  Returns 0,
+ * EINVAL (no such subscription, or somebody else is ending it) or ENOTSUP.
+ */
+VTHREAD_API int vthread_event_unsubscribe(uint64_t id);
+
+/*
+ * Describe an event, as the traces do: in one line that has no end of line, or, with `full`, with a line for each
+ * frame of the stack after it: function, file and line.  Takes microseconds a frame, the first time milliseconds.
+ *
+ * Like snprintf: writes at most size bytes, the terminating zero included, and returns the length of the whole, or
+ * -EINVAL.
+ */
+VTHREAD_API int vthread_event_text(const vthread_event_t *event, bool full, char *buffer, size_t size);
 
 /* Returns 0 or EINVAL (0 or more than the maximal pool size). */
 VTHREAD_API int vthread_runtime_set_parallelism(unsigned n);

@@ -413,7 +413,7 @@ typedef struct vthread_monitorattr {
 VTHREAD_API int vthread_monitor_init(vthread_monitor_t *monitor, const vthread_monitorattr_t *attr);
 VTHREAD_API int vthread_monitor_destroy(vthread_monitor_t *monitor);
 
-/* 0, or EAGAIN: entered 2^32 - 1 times, or pinned 255 times, already.  Never interrupted.  May switch. */
+/* 0, or EAGAIN: entered 2^32 - 1 times, or inside of 255 others, already.  Never interrupted.  May switch. */
 VTHREAD_API int vthread_monitor_enter(vthread_monitor_t *monitor);
 /* 0, or EPERM: the caller is not inside. */
 VTHREAD_API int vthread_monitor_exit(vthread_monitor_t *monitor);

@@ -315,7 +315,7 @@ VTHREAD_API bool vthread_interrupted(void);
 
 /*
  * Between pin and unpin a virtual thread stays on its carrier: parking blocks
- * the carrier's OS thread, and a spare takes its place.  Nests, up to 255.
+ * the carrier's OS thread, and a spare takes its place.  Nests, up to 255 (monitors and sections are counted apart).
  *
  * reason: a literal, for reports.
  *

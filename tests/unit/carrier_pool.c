@@ -21,6 +21,7 @@ static ATOMIC(uint32_t) done;
 static ATOMIC(uint32_t) started;
 static ATOMIC(uint32_t) stopped;
 static ATOMIC(uint32_t) hogs;
+static ATOMIC(uint32_t) hogs_ended;
 
 static void run(struct carrier *c)
 {
@@ -48,10 +49,16 @@ static void on_stop(struct carrier *c)
     atomic_fetch_add_relaxed(&stopped, 1);
 }
 
-static void on_hog(struct carrier *c, int64_t held_ns, bool computing)
+static void on_hog(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
 {
-    (void)c, (void)held_ns, (void)computing;
+    (void)c, (void)held_ns, (void)computing, (void)rescued;
     atomic_fetch_add_relaxed(&hogs, 1);
+}
+
+static void on_hog_end(struct carrier *c, int64_t held_ns, bool rescued)
+{
+    (void)c, (void)held_ns, (void)rescued;
+    atomic_fetch_add_relaxed(&hogs_ended, 1);
 }
 
 static struct job timed_jobs[1000];
@@ -74,11 +81,13 @@ static const struct carrier_hooks hooks = {
     .timer = on_timer,
     .timer_ahead = on_timer_ahead,
     .hog = on_hog,
+    .hog_end = on_hog_end,
 };
 
 static void start(uint32_t parallelism)
 {
-    struct pool_params params = {.parallelism = parallelism, .max_pool_size = 64, .min_runnable = 1, .hooks = &hooks};
+    struct pool_params params = {
+        .parallelism = parallelism, .max_pool_size = 64, .min_runnable = 1, .hog_report_ns = 20000000, .hooks = &hooks};
 
     timer_positions = calloc(1000, sizeof *timer_positions);
     cr_assert_eq(pool_start(&params), 0);
@@ -292,10 +301,30 @@ Test(pool, the_monitor_rescues_work_from_a_hog)
         usleep(100);
     pool_inject(&releasing.task);
     wait_until_done(2);
-    for (int i = 0; i < 40000 && atomic_load_acquire(&hogs) == 0; i++) /* told last */
+    for (int i = 0; i < 40000 && atomic_load_acquire(&pool.hogs) == 0; i++) /* counted last */
         usleep(500);
-    cr_assert_geq(atomic_load_relaxed(&hogs), 1);
+    cr_assert_geq(atomic_load_relaxed(&pool.hogs), 1);
+    cr_assert_eq(atomic_load_relaxed(&hogs), 0, "nobody wanted to hear of it");
     stop();
+}
+
+Test(pool, hogs_are_told_to_those_who_want_to_hear_of_them)
+{
+    struct job spinning = {.body = spin_until_released};
+
+    atomic_store_relaxed(&pool.hog_reports, true);
+    start(1);
+    pool_inject(&spinning.task);
+    for (int i = 0; i < 40000 && atomic_load_acquire(&hogs) == 0; i++)
+        usleep(500);
+    cr_assert_eq(atomic_load_relaxed(&hogs), 1, "nothing waits, and yet it is one");
+    cr_assert_eq(atomic_load_relaxed(&hogs_ended), 0);
+    atomic_store_release(&release_blocked, 1);
+    for (int i = 0; i < 40000 && atomic_load_acquire(&hogs_ended) == 0; i++)
+        usleep(500);
+    cr_assert_eq(atomic_load_relaxed(&hogs_ended), 1);
+    stop();
+    atomic_store_relaxed(&pool.hog_reports, false);
 }
 
 Test(pool, more_and_fewer_carriers_under_load)

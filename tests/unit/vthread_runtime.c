@@ -33,9 +33,10 @@ Test(runtime, configured_too_late)
 Test(runtime, wrong_configurations)
 {
     vthread_runtime_params_t wrong[] = {
-        {.reserved = {1}},          {.reserved = {0, 0, 0, 0, 0, 0, 0, 1}}, {.parallelism = 1000000},
+        {.reserved = {1}},          {.reserved = {0, 0, 0, 0, 0, 1}},       {.parallelism = 1000000},
         {.max_pool_size = 1000000}, {.parallelism = 3, .max_pool_size = 2}, {.stack = (vthread_stack_t)9},
-        {.stack_bytes = 1},         {.stack_bytes = (size_t)1 << 50},
+        {.stack_bytes = 1},         {.stack_bytes = (size_t)1 << 50},       {.pinned_threshold_ns = -1},
+        {.hog_threshold_ns = -1},
     };
 
     cr_assert_eq(vthread_runtime_configure(NULL), EINVAL);

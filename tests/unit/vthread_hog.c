@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* Reports of threads that hold their carriers, and the samples in them. */
+#include "event_help.h"
+
+#include <sys/time.h>
+#include <time.h>
+
+#include <vthread/continuation.h>
+
+#undef atomic_init /* of <stdatomic.h> */
+#include "base/memory.h"
+#include "vthread/mount.h"
+#include "vthread/sample.h"
+#include "vthread/thread.h"
+
+TestSuite(hog, .fini = help_fini, .timeout = 60);
+
+enum { LONG_MS = 120 };
+
+static int line;
+static int64_t held_ns;
+
+static NOINLINE void compute_in_here(void)
+{
+    int64_t until_ns = vthread_after_ms(LONG_MS);
+    volatile unsigned n = 0;
+
+    while (vthread_now_ns() < until_ns)
+        for (int i = 0; i < 1000000; i++)
+            n++;
+}
+
+static void *compute(void *arg)
+{
+    int64_t began_ns = vthread_now_ns();
+
+    line = __LINE__ + 1;
+    compute_in_here();
+    held_ns = vthread_now_ns() - began_ns;
+    return arg;
+}
+
+static NOINLINE void sleep_in_the_kernel(void)
+{
+    struct timespec duration = {0, LONG_MS * 1000000};
+
+    line = __LINE__ + 1;
+    nanosleep(&duration, NULL);
+    KEEP_FRAME();
+}
+
+static void *block(void *arg)
+{
+    int64_t began_ns = vthread_now_ns();
+
+    sleep_in_the_kernel();
+    held_ns = vthread_now_ns() - began_ns;
+    return arg;
+}
+
+static void *nothing_else(void *arg)
+{
+    return arg;
+}
+
+/* The hog's beginning and end, on a pool of that many with or without others that wait. */
+static struct caught *run_hog(void *(*fn)(void *), unsigned parallelism, bool others)
+{
+    struct caught *c;
+    struct caught *end;
+    bool overtook = false;
+    vthread_t hog;
+
+    help_configure(parallelism);
+    catch_begin(VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END);
+    hog = help_start_with(&(vthread_attr_t){.name = "a hog"}, fn, NULL);
+    cr_assert(REACHES(hog, VTHREAD_RUNNING));
+    if (others) {
+        help_run(nothing_else, NULL);
+        overtook = vthread_state(hog) == VTHREAD_RUNNING;
+    }
+    help_join(hog);
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_HOG_END, 0) != NULL));
+    catch_end();
+    c = caught(VTHREAD_EVENT_HOG, 0);
+    end = caught(VTHREAD_EVENT_HOG_END, 0);
+    cr_assert_not_null(c);
+    cr_assert_null(caught(VTHREAD_EVENT_HOG, 1), "one report is enough");
+    cr_assert_str_eq(c->name, "a hog");
+    cr_assert_str_eq(end->name, "a hog");
+    cr_assert_geq(c->e.carrier, 0);
+    cr_assert_eq(end->e.carrier, c->e.carrier);
+    cr_assert(end->e.rescued || !overtook, "%s", end->brief);
+    cr_assert(others || !end->e.rescued, "%s", end->brief);
+    cr_assert_geq(c->e.duration_ns, 20000000);
+    cr_assert_leq(c->e.duration_ns, held_ns);
+    cr_assert_geq(end->e.duration_ns, c->e.duration_ns);
+    /* The monitor looks every 2 ms, if it gets the CPU; it may miss the first and add the last. */
+    cr_assert_leq(end->e.duration_ns, held_ns + 1000000000, "%s", end->brief);
+    return c;
+}
+
+static void check_computing(struct caught *c)
+{
+    cr_assert(c->e.computing, "%s", c->full);
+    cr_assert_not_null(strstr(c->brief, "computing"), "%s", c->brief);
+#if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_gt(c->e.depth, 1, "%s", c->full);
+    cr_assert(names_function(c->brief, "compute_in_here"), "%s", c->full);
+    cr_assert(names_place(c->full, "compute", "vthread_hog.c", line), "%s", c->full);
+#endif
+}
+
+Test(hog, a_long_computation)
+{
+    check_computing(run_hog(compute, 1, true));
+}
+
+Test(hog, a_long_computation_that_nobody_waits_for)
+{
+    check_computing(run_hog(compute, 2, false));
+}
+
+#ifdef VTHREAD_HAS_UNWIND
+static void *read_mask(void *arg)
+{
+    sigset_t mask;
+
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0);
+    *(int *)arg = sigismember(&mask, SIGRTMAX - 2);
+    return NULL;
+}
+
+/* Who waits for that signal elsewhere must not lose it to a carrier. */
+Test(hog, its_signal_is_blocked_while_nobody_subscribes)
+{
+    static int blocked = -1;
+
+    help_configure(1);
+    help_run(read_mask, &blocked);
+    cr_assert_eq(blocked, 1);
+    catch_begin(VTHREAD_EVENT_HOG);
+    cr_assert(EVENTUALLY((help_run(read_mask, &blocked), blocked == 0)));
+    catch_end();
+    cr_assert(EVENTUALLY((help_run(read_mask, &blocked), blocked == 1)));
+}
+#endif
+
+static void *compute_on_only_stack(void *arg)
+{
+    return compute(arg);
+}
+
+Test(hog, on_a_shared_stack)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_HOG);
+    help_run(compute_on_only_stack, NULL);
+    catch_end();
+    cr_assert_not_null(caught(VTHREAD_EVENT_HOG, 0));
+    check_computing(caught(VTHREAD_EVENT_HOG, 0));
+}
+
+Test(hog, a_blocking_call_that_nobody_announced)
+{
+    struct caught *c = run_hog(block, 1, true);
+
+    cr_assert_not(c->e.computing, "%s", c->full);
+    cr_assert_not_null(strstr(c->brief, "blocked"), "%s", c->brief);
+    cr_assert_geq(held_ns, LONG_MS * 1000000, "no signal has cut the call short");
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert_gt(c->e.depth, 0, "%s", c->full);
+#endif
+#if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_ASAN &&                                 \
+    !BUILT_WITH_TSAN /* whose wrappers have frame pointers */
+    cr_assert(names_place(c->full, "sleep_in_the_kernel", "vthread_hog.c", line), "%s", c->full);
+    cr_assert(names_place(c->brief, "sleep_in_the_kernel", "vthread_hog.c", line), "%s", c->brief);
+#endif
+}
+
+static void *park_a_lot(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 20; i++) {
+        CHECK(vthread_sleep_ms(5) == 0);
+        CHECK(vthread_blocking_begin("said so") == 0);
+        usleep(5000);
+        CHECK(vthread_blocking_end() == 0);
+    }
+    CHECK(vthread_blocking_begin("said so") == 0);
+    usleep(60000);
+    CHECK(vthread_blocking_end() == 0);
+    return NULL;
+}
+
+Test(hog, not_in_sections_and_waits)
+{
+    catch_begin(VTHREAD_EVENT_HOG);
+    help_run(park_a_lot, NULL);
+    catch_end();
+    cr_assert_null(caught(VTHREAD_EVENT_HOG, 0));
+}
+
+Test(hog, the_threshold_is_configurable)
+{
+    vthread_runtime_params_t params = {.hog_threshold_ns = INT64_C(1) << 50};
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_HOG);
+    help_run(compute, NULL);
+    catch_end();
+    cr_assert_null(caught(VTHREAD_EVENT_HOG, 0));
+}
+
+/* ---- samples at any instant, most of them in the middle of a switch or beside one ---- */
+
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+static vthread_cont_scope_t scope = {.name = "sampled"};
+static atomic_bool stop;
+
+static void *yields(void *arg)
+{
+    while (!atomic_load(&stop))
+        vthread_cont_yield(&scope, NULL);
+    return arg;
+}
+
+static void *switches(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, yields, NULL) == 0);
+    while (vthread_cont_run(c, NULL) == 0)
+        ;
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+Test(hog, samples_at_any_instant)
+{
+    int taken = 0;
+    int deep = 0;
+    vthread_t t;
+
+    hog_reports_wanted(true);
+    help_configure(1);
+    t = help_start(switches, NULL);
+    cr_assert(REACHES(t, VTHREAD_RUNNING));
+    for (int i = 0; i < 3000 / HELP_SLOW; i++) {
+        struct carrier *c = pool_carrier(0);
+        struct sample *s = sample_take(c, atomic_load_relaxed(&c->begun), true);
+        void *pcs[32];
+        int n;
+
+        if (s == NULL)
+            continue;
+        taken++;
+        n = sample_unwind(s, pcs, 32);
+        cr_assert_geq(n, 1);
+        deep += n > 1;
+        memory_free(s);
+    }
+    atomic_store(&stop, true);
+    help_join(t);
+    hog_reports_wanted(false);
+    cr_assert_geq(taken, 1000 / HELP_SLOW);
+    cr_assert_geq(deep, taken / 2);
+}
+#endif

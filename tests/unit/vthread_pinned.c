@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/* Pinned parks: that each kind is counted, timed and reported, with the place that pinned. */
+#include "event_help.h"
+
+#include <stdatomic.h>
+#include <ucontext.h>
+
+#include <vthread/continuation.h>
+
+TestSuite(pinned, .fini = help_fini, .timeout = 60);
+
+enum { LONG_MS = 30 };
+
+/* What the thread itself has measured. */
+static int64_t least_ns;
+static int64_t most_ns;
+static int line;
+
+static NOINLINE void wait_long(void)
+{
+    int64_t began_ns = vthread_now_ns();
+
+    least_ns = LONG_MS * 1000000 * 9 / 10; /* the deadline is counted from before the wait was begun */
+    vthread_sleep_ms(LONG_MS);
+    most_ns = vthread_now_ns() - began_ns;
+}
+
+static void check_times(const struct caught *c)
+{
+    cr_assert_geq(c->e.duration_ns, least_ns, "%s", c->brief);
+    cr_assert_leq(c->e.duration_ns, most_ns, "%s", c->brief);
+}
+
+static struct caught *run_and_catch(void *(*fn)(void *), vthread_pin_kind_t kind)
+{
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    struct caught *c;
+
+    catch_begin(VTHREAD_EVENT_PINNED);
+    help_run_with(&(vthread_attr_t){.name = "pinned one"}, fn, NULL);
+    catch_end();
+    c = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.pin, kind, "%s", c->brief);
+    cr_assert_str_eq(c->name, "pinned one");
+    cr_assert_neq(c->e.id, 0);
+    cr_assert_geq(c->e.carrier, 0);
+    cr_assert_gt(c->e.depth, 0);
+    check_times(c);
+    cr_assert_not_null(strstr(c->brief, vthread_pin_kind_name(kind)), "%s", c->brief);
+    cr_assert_not_null(strstr(c->brief, "pinned one"), "%s", c->brief);
+    cr_assert_null(strchr(c->brief, '\n'));
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    for (int k = 0; k < VTHREAD_PIN_KINDS; k++) {
+        cr_assert_eq(stats[k].parks, k == (int)kind, "kind %d", k);
+        cr_assert_eq(stats[k].total_ns, k == (int)kind ? c->e.duration_ns : 0, "kind %d", k);
+        cr_assert_eq(stats[k].max_ns, stats[k].total_ns);
+    }
+    return c;
+}
+
+/* ---- kinds ---- */
+
+static void *pin_and_wait(void *arg)
+{
+    (void)arg;
+    line = __LINE__ + 1;
+    CHECK(vthread_pin("for a test") == 0);
+    wait_long();
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+Test(pinned, by_vthread_pin)
+{
+    struct caught *c = run_and_catch(pin_and_wait, VTHREAD_PIN_EXPLICIT);
+
+    cr_assert_str_eq(c->reason, "for a test");
+    cr_assert_not_null(c->e.pinned_at);
+    cr_assert(names_place(c->brief, "pin_and_wait", "vthread_pinned.c", line), "%s", c->brief);
+    cr_assert(names_place(c->full, "pin_and_wait", "vthread_pinned.c", line), "%s", c->full);
+    cr_assert(names_function(c->full, "wait_long"), "%s", c->full);
+#ifdef VTHREAD_HAS_SYMBOLS
+    cr_assert_not_null(strstr(c->full, "<== pinned here"), "%s", c->full);
+#endif
+}
+
+static void *block_and_wait(void *arg)
+{
+    (void)arg;
+    line = __LINE__ + 1;
+    CHECK(vthread_blocking_begin("a disk") == 0);
+    wait_long();
+    CHECK(vthread_blocking_end() == 0);
+    return NULL;
+}
+
+Test(pinned, by_a_blocking_section)
+{
+    struct caught *c = run_and_catch(block_and_wait, VTHREAD_PIN_BLOCKING);
+
+    cr_assert_str_eq(c->reason, "a disk");
+    cr_assert(names_place(c->brief, "block_and_wait", "vthread_pinned.c", line), "%s", c->brief);
+}
+
+static void *wait_in_call(void *arg)
+{
+    wait_long();
+    return arg;
+}
+
+static void *call_blocking(void *arg)
+{
+    line = __LINE__ + 1;
+    vthread_blocking_call(wait_in_call, arg);
+    KEEP_FRAME();
+    return NULL;
+}
+
+Test(pinned, by_a_blocking_call)
+{
+    struct caught *c = run_and_catch(call_blocking, VTHREAD_PIN_BLOCKING);
+
+    cr_assert(names_place(c->brief, "call_blocking", "vthread_pinned.c", line), "%s", c->brief);
+    cr_assert(names_function(c->full, "wait_in_call"), "%s", c->full);
+}
+
+static vthread_cont_scope_t scope = {.name = "test"};
+
+static void *pinned_body(void *arg)
+{
+    line = __LINE__ + 1;
+    if (vthread_cont_pin("a critical part") == 0)
+        wait_long();
+    vthread_cont_unpin();
+    return arg;
+}
+
+static void *run_pinned_continuation(void *arg)
+{
+    vthread_cont_t *c;
+    void *value = NULL;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, pinned_body, (void *)(uintptr_t) "done") == 0);
+    CHECK(vthread_cont_run(c, &value) == ENODATA);
+    CHECK(strcmp(value, "done") == 0);
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+Test(pinned, by_a_continuation)
+{
+    struct caught *c = run_and_catch(run_pinned_continuation, VTHREAD_PIN_CONTINUATION);
+
+    cr_assert_str_eq(c->reason, "a critical part");
+    cr_assert(names_place(c->brief, "pinned_body", "vthread_pinned.c", line), "%s", c->brief);
+}
+
+static void *unpinned_body(void *arg)
+{
+    wait_long();
+    return arg;
+}
+
+static void *run_unpinned_continuation(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, unpinned_body, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+Test(pinned, not_by_a_continuation_that_is_not)
+{
+    catch_begin(VTHREAD_EVENT_ALL);
+    help_run(run_unpinned_continuation, NULL);
+    catch_end();
+    cr_assert_null(caught(VTHREAD_EVENT_PINNED, 0));
+}
+
+#if !BUILT_WITH_ASAN && !BUILT_WITH_TSAN /* which know nothing of this stack */
+static ucontext_t here;
+static ucontext_t there;
+
+static void foreign(void)
+{
+    wait_long();
+    KEEP_FRAME();
+}
+
+static void *run_foreign_coroutine(void *arg)
+{
+    static char stack[256 * 1024];
+
+    (void)arg;
+    getcontext(&there);
+    there.uc_stack.ss_sp = stack;
+    there.uc_stack.ss_size = sizeof stack;
+    there.uc_link = &here;
+    makecontext(&there, foreign, 0);
+    CHECK(swapcontext(&here, &there) == 0);
+    return NULL;
+}
+
+Test(pinned, on_a_foreign_stack)
+{
+    struct caught *c = run_and_catch(run_foreign_coroutine, VTHREAD_PIN_FOREIGN_STACK);
+
+    cr_assert_null(c->e.pinned_at);
+    cr_assert(names_function(c->full, "foreign"), "%s", c->full);
+}
+#endif
+
+/* ---- which of several ---- */
+
+static void *change_pins(void *arg)
+{
+    const char *reason = NULL;
+
+    (void)arg;
+    CHECK(vthread_pin("first") == 0);
+    CHECK(vthread_pin("second, which is inside the first") == 0);
+    CHECK(vthread_blocking_begin("third") == 0);
+    CHECK(vthread_is_pinned(&reason) && strcmp(reason, "first") == 0);
+    wait_long(); /* a section says more */
+    CHECK(vthread_unpin() == 0);
+    CHECK(vthread_unpin() == 0);
+    CHECK(vthread_is_pinned(&reason) && strcmp(reason, "third") == 0); /* and not one that is gone */
+    CHECK(vthread_blocking_end() == 0);
+    CHECK(!vthread_is_pinned(&reason));
+    CHECK(vthread_pin("fourth") == 0);
+    wait_long();
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+Test(pinned, the_reason_is_one_that_holds)
+{
+    catch_begin(VTHREAD_EVENT_PINNED);
+    help_run(change_pins, NULL);
+    catch_end();
+    cr_assert_str_eq(caught(VTHREAD_EVENT_PINNED, 0)->reason, "third");
+    cr_assert_str_eq(caught(VTHREAD_EVENT_PINNED, 1)->reason, "fourth");
+    cr_assert_null(caught(VTHREAD_EVENT_PINNED, 2));
+}
+
+/* ---- thresholds ---- */
+
+static void *pin_shortly(void *arg)
+{
+    (void)arg;
+    CHECK(vthread_pin("short") == 0);
+    CHECK(vthread_sleep_ns(1000) == 0); /* always a park, be it over at once */
+    vthread_unpark(vthread_self());
+    CHECK(vthread_park() == 0); /* at once: no park */
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+static int count_short_parks(int64_t threshold_ns)
+{
+    vthread_runtime_params_t params = {.pinned_threshold_ns = threshold_ns};
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    int n = 0;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_PINNED);
+    for (int i = 0; i < 5; i++)
+        help_run(pin_shortly, NULL);
+    catch_end();
+    while (caught(VTHREAD_EVENT_PINNED, n) != NULL)
+        n++;
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    cr_assert_eq(stats[VTHREAD_PIN_EXPLICIT].parks, 5);
+    help_shutdown();
+    return n;
+}
+
+Test(pinned, the_threshold_is_configurable)
+{
+    cr_assert_eq(count_short_parks(1), 5);
+    cr_assert_eq(count_short_parks(INT64_C(1) << 60), 0);
+    setenv("VTHREAD_PINNED_MS", "0", 1);
+    cr_assert_eq(count_short_parks(0), 5);
+    setenv("VTHREAD_PINNED_MS", "1000000", 1);
+    cr_assert_eq(count_short_parks(0), 0);
+    cr_assert_eq(count_short_parks(1), 5, "what the program says wins");
+}
+
+/* ---- one stack for all: it must be free while one of them is pinned ---- */
+
+static _Atomic uintptr_t sleeper;
+static atomic_bool woken;
+
+static NOINLINE void wait_for_mate(void)
+{
+    volatile int local[200];
+
+    HELP_KEEP_WHOLE(local);
+    for (int i = 0; i < 200; i++)
+        local[i] = i;
+    atomic_store(&sleeper, (uintptr_t)vthread_self());
+    while (!atomic_load(&woken))
+        vthread_park();
+    for (int i = 0; i < 200; i++)
+        if (local[i] != i)
+            abort();
+}
+
+static void *mate(void *arg)
+{
+    volatile int local[1000];
+
+    HELP_KEEP_WHOLE(local);
+    for (int i = 0; i < 1000; i++)
+        local[i] = -1;
+    CHECK(EVENTUALLY_HERE(atomic_load(&sleeper) != 0 &&
+                          vthread_state((vthread_t)atomic_load(&sleeper)) == VTHREAD_PINNED));
+    atomic_store(&woken, true);
+    vthread_unpark((vthread_t)atomic_load(&sleeper));
+    (void)local[arg != NULL];
+    return NULL;
+}
+
+static void *pin_until_woken(void *arg)
+{
+    (void)arg;
+    line = __LINE__ + 1;
+    CHECK(vthread_pin("waits for a mate") == 0);
+    wait_for_mate();
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+static void *body_until_woken(void *arg)
+{
+    line = __LINE__ + 1;
+    if (vthread_cont_pin("waits for a mate") == 0)
+        wait_for_mate();
+    vthread_cont_unpin();
+    return arg;
+}
+
+static void *continuation_until_woken(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, body_until_woken, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const char *function, bool strict)
+{
+    vthread_runtime_params_t params = {
+        .parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX, .strict = strict, .pinned_threshold_ns = 1};
+    struct caught *c;
+    vthread_t a;
+    vthread_t b;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_PINNED);
+    a = help_start(fn, NULL);
+    b = help_start(mate, NULL);
+    help_join(a);
+    help_join(b);
+    catch_end();
+    c = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.pin, kind);
+    /* Its frames had been elsewhere meanwhile; the report has them all the same. */
+    cr_assert(names_place(c->brief, function, "vthread_pinned.c", line), "%s", c->brief);
+    cr_assert(names_function(c->full, "wait_for_mate"), "%s", c->full);
+    help_shutdown();
+}
+
+Test(pinned, a_mate_on_the_only_stack_wakes_it)
+{
+    pinned_and_mate(pin_until_woken, VTHREAD_PIN_EXPLICIT, "pin_until_woken", false);
+}
+
+Test(pinned, a_mate_on_the_only_stack_wakes_it_in_strict_mode)
+{
+    pinned_and_mate(pin_until_woken, VTHREAD_PIN_EXPLICIT, "pin_until_woken", true);
+}
+
+Test(pinned, a_mate_wakes_a_pinned_continuation)
+{
+    pinned_and_mate(continuation_until_woken, VTHREAD_PIN_CONTINUATION, "body_until_woken", false);
+}
+
+Test(pinned, a_mate_wakes_a_pinned_continuation_in_strict_mode)
+{
+    pinned_and_mate(continuation_until_woken, VTHREAD_PIN_CONTINUATION, "body_until_woken", true);
+}
+
+/* ---- spares ---- */
+
+static atomic_int meeting;
+
+/* Two must run at once for any of them to return. */
+static void *meet(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&meeting, 1);
+    while (atomic_load(&meeting) < 2)
+        vthread_spin_hint();
+    return NULL;
+}
+
+static void *pin_for_ever(void *arg)
+{
+    (void)arg;
+    CHECK(vthread_pin("until the end") == 0);
+    CHECK(vthread_park() == EINTR);
+    CHECK(vthread_interrupted());
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+Test(pinned, spares_keep_the_parallelism)
+{
+    vthread_runtime_stats_t stats;
+    vthread_t pinned[6];
+    vthread_t meeters[2];
+    int spares = 0;
+
+    help_configure(2);
+    catch_begin(VTHREAD_EVENT_SPARE);
+    for (int i = 0; i < 6; i++)
+        pinned[i] = help_start(pin_for_ever, NULL);
+    for (int i = 0; i < 6; i++)
+        cr_assert(REACHES(pinned[i], VTHREAD_PINNED));
+    for (int i = 0; i < 2; i++)
+        meeters[i] = help_start(meet, NULL);
+    for (int i = 0; i < 2; i++)
+        help_join(meeters[i]);
+    cr_assert_eq(vthread_runtime_stats(&stats), 0);
+    cr_assert_eq(stats.carriers_running, 2);
+    cr_assert_geq(stats.carriers, 8);
+    cr_assert_eq(stats.pinned_parks, 6);
+    cr_assert_eq(stats.hogs, 0);
+    for (int i = 0; i < 6; i++)
+        vthread_interrupt(pinned[i]);
+    for (int i = 0; i < 6; i++)
+        help_join(pinned[i]);
+    catch_end();
+    while (caught(VTHREAD_EVENT_SPARE, spares) != NULL)
+        spares++;
+    cr_assert_geq(spares, 6);
+    cr_assert_not_null(strstr(caught(VTHREAD_EVENT_SPARE, 0)->brief, "in place of"));
+}
+
+/* ---- mutexes of the C library's ---- */
+
+static pthread_mutex_t robust;
+
+static void *hold_across_a_wait(void *arg)
+{
+    (void)arg;
+    CHECK(pthread_mutex_lock(&robust) == 0);
+    CHECK(vthread_sleep_ms(1) == 0); /* there is one carrier, so that it is ours still ... */
+    CHECK(pthread_mutex_unlock(&robust) == 0);
+    CHECK(vthread_sleep_ms(1) == 0);
+    CHECK(vthread_pin("... as it is here, whatever there is") == 0);
+    CHECK(pthread_mutex_lock(&robust) == 0);
+    CHECK(vthread_sleep_ms(1) == 0); /* nothing to complain of */
+    CHECK(pthread_mutex_unlock(&robust) == 0);
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+Test(pinned, a_robust_mutex_across_a_wait_is_seen)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .check_mutexes = true};
+    pthread_mutexattr_t attr;
+    struct caught *c;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&robust, &attr);
+    catch_begin(VTHREAD_EVENT_OS_MUTEX);
+    help_run_with(&(vthread_attr_t){.name = "holder"}, hold_across_a_wait, NULL);
+    catch_end();
+    c = caught(VTHREAD_EVENT_OS_MUTEX, 0);
+    cr_assert_not_null(c);
+    cr_assert_str_eq(c->name, "holder");
+    cr_assert_eq(c->e.mutex, &robust);
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(c->full, "hold_across_a_wait"), "%s", c->full);
+#endif
+    cr_assert_null(caught(VTHREAD_EVENT_OS_MUTEX, 1));
+}

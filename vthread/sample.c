@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+#include "vthread/sample.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/futex.h"
+#include "base/memory.h"
+#include "vthread/backtrace.h"
+#include "vthread/image.h"
+#include "vthread/mount.h"
+#include "vthread/thread.h"
+
+#ifdef VTHREAD_HAS_UNWIND
+#include <libunwind.h>
+
+enum {
+    COPY_MAX = 256 * 1024,
+    BELOW_BYTES = 128,            /* of the stack pointer: leaf functions of x86-64 keep things there */
+    ANSWER_NS = 20 * 1000 * 1000, /* it may have to wait for a CPU */
+    PAGES_AT_ONCE = 64,
+};
+
+struct sample {
+    struct image image;
+    char page[PAGE_BYTES];
+    char copy[];
+};
+
+enum { IDLE, ASKED, BUSY, HERE, TICKET_SHIFT = 2, STATE_MASK = 3 };
+
+static struct {
+    atomic_word word; /* ticket, and one of the above */
+    ATOMIC(int) tid;  /* of the one that is asked */
+    struct image *image;
+    uint32_t ticket;
+} asked;
+
+static int sample_signal(void)
+{
+    return SIGRTMAX - 2;
+}
+
+static void set_registers(struct image *image, const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    static const struct {
+        int at;
+        int number;
+    } map[] = {
+        {REG_RAX, UNW_X86_64_RAX}, {REG_RDX, UNW_X86_64_RDX}, {REG_RCX, UNW_X86_64_RCX}, {REG_RBX, UNW_X86_64_RBX},
+        {REG_RSI, UNW_X86_64_RSI}, {REG_RDI, UNW_X86_64_RDI}, {REG_RBP, UNW_X86_64_RBP}, {REG_RSP, UNW_X86_64_RSP},
+        {REG_R8, UNW_X86_64_R8},   {REG_R9, UNW_X86_64_R9},   {REG_R10, UNW_X86_64_R10}, {REG_R11, UNW_X86_64_R11},
+        {REG_R12, UNW_X86_64_R12}, {REG_R13, UNW_X86_64_R13}, {REG_R14, UNW_X86_64_R14}, {REG_R15, UNW_X86_64_R15},
+        {REG_RIP, UNW_X86_64_RIP},
+    };
+
+    for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
+        image_set_register(image, map[i].number, (uint64_t)context->uc_mcontext.gregs[map[i].at]);
+#elif defined(__aarch64__)
+    for (int i = 0; i <= 30; i++)
+        image_set_register(image, UNW_AARCH64_X0 + i, context->uc_mcontext.regs[i]);
+    image_set_register(image, UNW_AARCH64_SP, context->uc_mcontext.sp);
+    image_set_register(image, UNW_AARCH64_PC, context->uc_mcontext.pc);
+#endif
+}
+
+static void set_sp_and_pc(struct image *image, uint64_t sp, uint64_t pc)
+{
+#if defined(__x86_64__)
+    image_set_register(image, UNW_X86_64_RSP, sp);
+    image_set_register(image, UNW_X86_64_RIP, pc);
+#elif defined(__aarch64__)
+    image_set_register(image, UNW_AARCH64_SP, sp);
+    image_set_register(image, UNW_AARCH64_PC, pc);
+#endif
+}
+
+static uint64_t sp_of(const struct image *image)
+{
+#if defined(__x86_64__)
+    return image->registers[UNW_X86_64_RSP];
+#elif defined(__aarch64__)
+    return image->registers[UNW_AARCH64_SP];
+#endif
+}
+
+/* ---- the carrier ---- */
+
+static void on_sample(int signal, siginfo_t *info, void *context)
+{
+    uint32_t word = atomic_load_acquire(&asked.word);
+    struct carrier *c = carrier_self();
+    int saved = errno;
+
+    (void)signal, (void)info;
+    if ((word & STATE_MASK) != ASKED || c == NULL || atomic_load_relaxed(&c->tid) != atomic_load_relaxed(&asked.tid) ||
+        !atomic_cas_acq_rel(&asked.word, &word, (word & ~STATE_MASK) | BUSY))
+        return;
+    set_registers(asked.image, context);
+    word = (word & ~STATE_MASK) | HERE;
+    atomic_store_release(&asked.word, word); /* pairs with the sampler's acquire */
+    futex_wake(&asked.word, 1);
+    while (atomic_load_acquire(&asked.word) == word)
+        futex_wait(&asked.word, word, INT64_MAX);
+    errno = saved;
+}
+
+void sample_admit(struct carrier *c, bool wanted)
+{
+    sigset_t set;
+
+    (void)c;
+    sigemptyset(&set);
+    sigaddset(&set, sample_signal());
+    pthread_sigmask(wanted ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* ---- the sampler ---- */
+
+/* Our handler is there, or nobody's was and it is now. */
+static bool has_handler(void)
+{
+    struct sigaction now;
+    struct sigaction ours = {.sa_sigaction = on_sample, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+
+    if (sigaction(sample_signal(), NULL, &now) != 0)
+        return false;
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sample)
+        return true;
+    sigfillset(&ours.sa_mask);
+    sigdelset(&ours.sa_mask, SIGSEGV);
+    return !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL && sigaction(sample_signal(), &ours, NULL) == 0;
+}
+
+/* Copy the stack from the sampled stack pointer up.  Memory that is not there ends it. */
+static void copy_stack(struct sample *s)
+{
+    uint64_t sp = sp_of(&s->image);
+    uint64_t low = (sp - BELOW_BYTES) & ~(uint64_t)7;
+    bool in_guard = false;
+    struct stack *stack = stack_find((void *)sp, &in_guard);
+    uint64_t high = stack != NULL && !in_guard ? (uint64_t)(uintptr_t)stack->top : low + COPY_MAX;
+    uint64_t at = low;
+
+    if (high > low + COPY_MAX)
+        high = low + COPY_MAX;
+    while (at < high) {
+        struct iovec there[PAGES_AT_ONCE];
+        struct iovec here = {s->copy + (at - low), high - at};
+        uint64_t end = at;
+        ssize_t got;
+        int n = 0;
+
+        for (; n < PAGES_AT_ONCE && end < high; n++) { /* whole ones only are copied: each a page at most */
+            uint64_t next = end / PAGE_BYTES * PAGE_BYTES + PAGE_BYTES;
+
+            next = next < high ? next : high;
+            there[n] = (struct iovec){(void *)end, next - end};
+            end = next;
+        }
+        here.iov_len = end - at;
+        got = process_vm_readv(getpid(), &here, 1, there, (unsigned long)n, 0);
+        if (got > 0)
+            at += (uint64_t)got;
+        if (got <= 0 || at < end)
+            break;
+    }
+    s->image.low = low;
+    s->image.high = at;
+    s->image.copy = s->copy;
+}
+
+static bool is_at(struct carrier *c, uint64_t begun)
+{
+    return atomic_load_relaxed(&c->begun) == begun && atomic_load_relaxed(&c->in_task);
+}
+
+static bool take_running(struct carrier *c, uint64_t begun, struct sample *s)
+{
+    int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
+    uint32_t word = ++asked.ticket << TICKET_SHIFT | ASKED;
+    uint32_t here = (word & ~STATE_MASK) | HERE;
+    bool took;
+
+    if (!atomic_load_relaxed(&c->admits) || BUILT_WITH_TSAN ||
+        !has_handler()) /* whose runtime puts signals off until the next call of the C library */
+        return false;
+    asked.image = &s->image;
+    atomic_store_relaxed(&asked.tid, atomic_load_relaxed(&c->tid));
+    atomic_store_release(&asked.word, word);
+    if (syscall(SYS_tgkill, getpid(), atomic_load_relaxed(&c->tid), sample_signal()) != 0)
+        until_ns = 0;
+    while ((word = atomic_load_acquire(&asked.word)) != here) {
+        if ((word & STATE_MASK) == ASKED && clock_monotonic_ns() >= until_ns) {
+            if (atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK))
+                return false;
+            continue;
+        }
+        futex_wait(&asked.word, word, until_ns);
+    }
+    took = is_at(c, begun);
+    if (took)
+        copy_stack(s);
+    atomic_store_release(&asked.word, word & ~STATE_MASK);
+    futex_wake(&asked.word, 1);
+    return took;
+}
+
+/* Where the kernel has it blocked; false: it runs, or it cannot be seen. */
+static bool read_blocked(struct carrier *c, unsigned long long *sp, unsigned long long *pc)
+{
+    char path[64];
+    char line[256];
+    const char *last;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", atomic_load_relaxed(&c->tid));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, line, sizeof line - 1);
+    close(fd);
+    line[n > 0 ? n : 0] = '\0';
+    /* "number six arguments sp pc", or "-1 sp pc" outside of any call, or "running". */
+    last = strrchr(line, ' ');
+    while (last != NULL && last > line && *--last != ' ')
+        ;
+    return last != NULL && sscanf(last, " %llx %llx", sp, pc) == 2;
+}
+
+static bool take_blocked(struct carrier *c, uint64_t begun, struct sample *s)
+{
+    unsigned long long sp, pc, sp_after, pc_after;
+
+    if (!read_blocked(c, &sp, &pc))
+        return false;
+    set_sp_and_pc(&s->image, sp, pc);
+    copy_stack(s);
+    return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after && is_at(c, begun);
+}
+
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+{
+    struct sample *s = memory_alloc(sizeof *s + COPY_MAX); /* before anybody is stopped */
+
+    if (s == NULL)
+        return NULL;
+    s->image.is_sample = true;
+    s->image.page = s->page;
+    if (computing ? take_running(c, begun, s) : take_blocked(c, begun, s))
+        return s;
+    memory_free(s);
+    return NULL;
+}
+
+struct sample *sample_of_leaver(const char *sp, const char *end)
+{
+    size_t bytes = (size_t)(end - sp);
+    struct sample *s = memory_alloc(sizeof *s + bytes);
+
+    if (s == NULL)
+        return NULL;
+    s->image.is_sample = true;
+    s->image.page = s->page;
+    s->image.low = (uint64_t)(uintptr_t)sp;
+    s->image.high = s->image.low + bytes;
+    s->image.copy = s->copy;
+    copy_words(s->copy, sp, bytes);
+    image_read_registers(&s->image);
+    return s;
+}
+
+int sample_unwind(struct sample *s, void **pcs, int n)
+{
+    struct backtracer *b = backtracer_new();
+    int count = b != NULL ? image_unwind(b, &s->image, pcs, n) : 0;
+
+    backtracer_free(b);
+    return count > 0 ? count : 0;
+}
+#else
+void sample_admit(struct carrier *c, bool wanted)
+{
+    (void)c, (void)wanted;
+}
+
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+{
+    (void)c, (void)begun, (void)computing;
+    return NULL;
+}
+
+struct sample *sample_of_leaver(const char *sp, const char *end)
+{
+    (void)sp, (void)end;
+    return NULL;
+}
+
+int sample_unwind(struct sample *sample, void **pcs, int n)
+{
+    (void)sample, (void)pcs, (void)n;
+    return 0;
+}
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Samples: what a carrier is doing just now, whatever that is.
+ *
+ * A thread that runs is stopped by a signal, at any instruction, be it in the middle of a switch.  Its handler, on the
+ * carrier's signal stack, lays down the registers and waits until the sampler has copied the stack that the stack
+ * pointer is in; the kernel copies, so that no address can be wrong.  Nothing is allocated, locked or unwound
+ * meanwhile, for the thread may hold any lock.  Unwinding is done later from the copy, by unwind tables that
+ * are exact for every instruction; where there are none, it ends.
+ *
+ *     sampler (one at a time)          the carrier, in the handler
+ *     word := ASKED | ticket
+ *     tgkill                           CAS ASKED -> BUSY; registers; word := HERE, wake
+ *     (too late? CAS ASKED -> IDLE)
+ *     wait for HERE; copy
+ *     word := IDLE, wake               wait while it is HERE with this ticket
+ *
+ * Blocked in a system call, a signal might cut that short (nanosleep and poll are not restarted).  There the kernel
+ * tells stack pointer and program counter (/proc/self/task/TID/syscall), the other registers are unknown, and the walk
+ * ends at the first frame that needs one: as a rule, that of a function with a frame pointer.
+ *
+ * The signal is SIGRTMAX - 2.  Carriers block it, as all others, unless somebody wants to hear of hogs; and it is not
+ * used if the program has a handler for it.
+ */
+#ifndef VTHREAD_SAMPLE_H
+#define VTHREAD_SAMPLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct carrier;
+struct sample;
+
+/* On a carrier: it may be sampled from now on, or not any more. */
+void sample_admit(struct carrier *c, bool wanted);
+
+/* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);
+
+/* Of a thread that has left its stack for the carrier that calls this: its frames, from sp to end. */
+struct sample *sample_of_leaver(const char *sp, const char *end);
+
+/* Return addresses, the first where it stood; how many. */
+int sample_unwind(struct sample *sample, void **pcs, int n);
+
+#endif
