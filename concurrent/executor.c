@@ -125,14 +125,14 @@ int vthread_executor_submit_copy(vthread_executor_t *ex, void *(*fn)(void *arg),
 
     if (ptr == NULL && size > 0)
         return EINVAL;
-    copy = memory_alloc(size > 0 ? size : 1);
+    copy = memory_hold(size > 0 ? size : 1);
     if (copy == NULL)
         return ENOMEM;
     if (size > 0)
         memcpy(copy, ptr, size);
     error = executor_submit(ex, fn, copy, FUTURE_COPY | (ret_future != NULL ? FUTURE_HELD : 0), ret_future);
     if (error != 0)
-        memory_free(copy);
+        memory_let_go(copy);
     return error;
 }
 

@@ -328,7 +328,7 @@ static void end(struct thread_work *work, void *value)
     struct vthread_scope *s = sub->scope;
     bool kept;
 
-    memory_free(sub->copy);
+    memory_let_go(sub->copy);
     sub->copy = NULL;
     bindings_release(sub->bindings);
     sub->bindings = NULL;
@@ -347,7 +347,7 @@ static void end(struct thread_work *work, void *value)
         vthread_cond_signal(&s->changed);
     vthread_mutex_unlock(&s->mutex);
     if (!kept)
-        memory_free(sub);
+        memory_let_go(sub);
 }
 
 /* ---- fork ---- */
@@ -400,9 +400,9 @@ static void leave(struct vthread_scope *s, struct vthread_subtask *sub)
 
 static void free_subtask(struct vthread_subtask *sub)
 {
-    memory_free(sub->copy);
+    memory_let_go(sub->copy);
     bindings_release(sub->bindings);
-    memory_free(sub);
+    memory_let_go(sub);
 }
 
 /* It is in the list, and its thread is to run. */
@@ -424,11 +424,11 @@ static int fork_one(struct vthread_scope *s, void *(*fn)(void *arg), void *arg, 
                     vthread_subtask_t **ret_subtask)
 {
     static const struct thread_work_hooks hooks = {run, end, bindings_of};
-    struct vthread_subtask *sub = memory_alloc(sizeof *sub);
+    struct vthread_subtask *sub = memory_hold(sizeof *sub);
     int error = 0;
 
     if (sub == NULL) {
-        memory_free(copy);
+        memory_let_go(copy);
         return ENOMEM;
     }
     sub->work.hooks = &hooks;
@@ -477,7 +477,7 @@ int vthread_scope_fork_copy(vthread_scope_t *s, void *(*fn)(void *arg), const vo
         return error;
     if (ptr == NULL && size > 0)
         return EINVAL;
-    copy = memory_alloc(size > 0 ? size : 1);
+    copy = memory_hold(size > 0 ? size : 1);
     if (copy == NULL)
         return ENOMEM;
     if (size > 0)

@@ -141,6 +141,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
     t->flags = 0;
     t->reason = 0;
     t->predictor = 0;
+    t->in_room = 0;
     atomic_store_relaxed(&t->held, 0);
     t->carrier = CARRIER_NONE;
     atomic_store_relaxed(&t->slot, arg);
@@ -251,7 +252,7 @@ int vthread_create_copy(vthread_t *ret_thread, const vthread_attr_t *attr, void 
     if (error != 0)
         return error;
     extra = thread_extra_get(t);
-    if (extra == NULL || (extra->copy = memory_alloc(size > 0 ? size : 1)) == NULL) {
+    if (extra == NULL || (extra->copy = memory_hold(size > 0 ? size : 1)) == NULL) {
         discard(t, &m);
         made(&m);
         return ENOMEM;

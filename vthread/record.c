@@ -259,8 +259,8 @@ void thread_extra_free(struct thread *t)
     if (LIKELY(extra == NULL))
         return;
     memory_free(extra->name);
-    memory_free(extra->copy);
-    memory_free(extra->locals); /* of one whose end was never reached */
+    memory_let_go(extra->copy);
+    memory_let_go(extra->locals); /* of one whose end was never reached */
     bindings_release(extra->bindings);
     memory_free(extra);
     atomic_store_relaxed(&thread_cold(t)->extra, NULL);

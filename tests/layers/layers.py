@@ -18,6 +18,7 @@ BENEATH = {
     "vthread": {"base", "continuation", "carrier"},
     "sync": {"base", "continuation", "carrier", "vthread"},
     "concurrent": {"base", "continuation", "carrier", "vthread", "sync"},
+    "gc": {"base", "continuation", "carrier", "vthread"},
     "net": {"base", "continuation", "carrier", "vthread"},
 }
 # layer: the public headers it implements or speaks of; "*" is all of them.
@@ -28,10 +29,11 @@ PUBLIC = {
     "vthread": {"vthread.h", "local.h", "runtime.h", "version.h", "continuation.h"},
     "sync": {"vthread.h", "queue.h", "sync.h"},
     "concurrent": {"executor.h", "local.h", "pool.h", "scope.h", "sync.h", "vthread.h"},
+    "gc": {"gc.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.
-FOREIGN = {"event2/": {"net"}, "event.h": {"net"}, "gc.h": {"continuation"}, "gc/": {"continuation"}}
+FOREIGN = {"event2/": {"net"}, "event.h": {"net"}, "gc.h": {"gc"}, "gc/": {"gc"}}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.MULTILINE)
 
