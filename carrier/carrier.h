@@ -84,7 +84,6 @@ struct carrier {
     ATOMIC(pthread_t) self;       /* 0 until it runs; for the monitor */
     ATOMIC(int) tid;              /* the same as the kernel names it */
     char *bottom;                 /* of its own stack: all that it calls is below; set before self */
-    ATOMIC(bool) collected;       /* the collector knows it; of the layer above that has one */
 };
 
 struct carrier_hooks {

@@ -27,34 +27,29 @@ static struct {
 
 /* ---- registering ---- */
 
-/* Neither a stop nor the signal of world_tell shall come in the middle. */
-static bool register_quietly(struct mutator *m, char *bottom, char *limit)
+/* Whoever takes part can be stopped, and go on. */
+static void let_signals_in(void)
 {
-    sigset_t quiet;
-    sigset_t before;
-    bool done;
+    sigset_t set;
 
-    sigemptyset(&quiet);
-    sigaddset(&quiet, GC_get_suspend_signal());
-    pthread_sigmask(SIG_BLOCK, &quiet, &before);
-    done = atomic_load_relaxed(&m->registered) || mutator_register(m, bottom, limit);
-    /* Whoever takes part can be stopped and go on. */
-    sigdelset(&before, GC_get_suspend_signal());
-    sigdelset(&before, GC_get_thr_restart_signal());
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return done;
+    sigemptyset(&set);
+    sigaddset(&set, GC_get_suspend_signal());
+    sigaddset(&set, GC_get_thr_restart_signal());
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static void carrier_starts(struct carrier *c)
 {
-    if (!register_quietly(mutator_self(), c->bottom, NULL))
+    struct mutator *m = mutator_self();
+
+    let_signals_in();
+    if (!atomic_load_relaxed(&m->registered) && !mutator_register(m, c->bottom))
         panic("the collector has no memory to know a carrier by");
-    atomic_store_relaxed(&c->collected, true);
 }
 
 static void carrier_stops(struct carrier *c)
 {
-    atomic_store_relaxed(&c->collected, false);
+    (void)c;
     mutator_unregister(mutator_self());
 }
 
@@ -77,6 +72,7 @@ static bool own_stack(char **ret_limit, char **ret_bottom)
 
 static int enter_slow(struct mutator *m)
 {
+    struct GC_stack_base base;
     int saved = errno;
     int error = 0;
     char *limit;
@@ -84,9 +80,15 @@ static int enter_slow(struct mutator *m)
 
     if (platform_was_carrier() || runtime_forked())
         return ENOTSUP;
+    let_signals_in();
     /* In this order: what is registered is going to be unregistered (leave). */
-    if (!platform_is_kept() || !own_stack(&limit, &bottom) || !register_quietly(m, bottom, limit))
+    if (platform_is_kept() && own_stack(&limit, &bottom) && mutator_register(m, bottom)) {
+        m->limit = limit;
+        m->handle = GC_get_my_stackbottom(&base);
+        m->bottom = base.mem_base; /* one that had registered itself knows best */
+    } else {
         error = ENOMEM;
+    }
     errno = saved;
     return error;
 }
@@ -192,10 +194,9 @@ static void *own_thread(void *arg)
     (void)arg;
     pthread_setname_np(pthread_self(), "vthread-gc");
     collector.error = initialise();
+    if (collector.error == 0 && (!world_await(collector_begin(&hooks)) || enter() != 0))
+        collector.error = ENOMEM;
     if (collector.error == 0) {
-        world_await(collector_begin(&hooks));
-        if (enter() != 0)
-            panic("the collector has no memory to know its own thread by");
         become(READY);
         run_finalizers();
     }
@@ -245,9 +246,9 @@ static COLD int start(void)
     }
     while ((state = atomic_load_acquire(&collector.state)) == STARTING)
         futex_wait(&collector.state, STARTING, INT64_MAX);
-    if (state == READY)
-        return processor_self() != NULL ? 0 : enter();
-    return state == REFUSED ? collector.error : ENOMEM;
+    if (state != READY)
+        return state == REFUSED ? collector.error : ENOMEM;
+    return processor_self() != NULL ? 0 : enter(); /* carriers were told */
 }
 
 int collector_start(void)

@@ -37,11 +37,12 @@
 
 /* What we know of an OS thread that the collector knows. */
 struct mutator {
-    ATOMIC(bool) registered; /* its own; read by nobody else */
-    bool ours;               /* by us: to be unregistered by us */
-    void *handle;            /* bdwgc's */
-    char *bottom;            /* of its own stack */
-    char *limit;             /* of a platform thread's, NULL for carriers */
+    ATOMIC(bool) registered;  /* its own, also in signal handlers */
+    ATOMIC(bool) registering; /* in the middle of it */
+    bool ours;                /* by us: to be unregistered by us */
+    char *bottom;             /* of its own stack */
+    char *limit;              /* and its other end: of platform threads only, as is */
+    void *handle;             /* bdwgc's */
 
     /* Of the present stop of the world; written by the thread, read by the collecting one. */
     uint64_t stop;                /* its number */
@@ -85,11 +86,11 @@ bool world_init(void);
 
 /* For collector_begin: have a carrier that is running register. */
 bool world_tell(struct carrier *carrier);
-/* Wait until so many have. */
-void world_await(unsigned told);
+/* Wait until so many have; false: there was no memory for one. */
+NODISCARD bool world_await(unsigned told);
 
-/* Register the calling OS thread with bdwgc.  bottom: of its own stack; limit: of it, or NULL.  Signals are blocked. */
-bool mutator_register(struct mutator *m, char *bottom, char *limit);
+/* Register the calling OS thread with bdwgc.  bottom: of its own stack.  False: no memory. */
+NODISCARD bool mutator_register(struct mutator *m, char *bottom);
 void mutator_unregister(struct mutator *m);
 
 /* ---- roots.c ---- */

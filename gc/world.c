@@ -19,6 +19,7 @@ static struct {
     ATOMIC(uint64_t) stop;              /* number of the present stop, or of the latest */
     ATOMIC(struct mutator *) stopped;   /* of that one; by next */
     ATOMIC(uint32_t) registered;        /* carriers that have been told, and are */
+    ATOMIC(bool) failed;                /* one of them is not: no memory */
     struct sigaction suspend;           /* bdwgc's */
     GC_on_collection_event_proc event;  /* who was there before us, if anybody */
     GC_push_other_roots_proc other_roots;
@@ -43,6 +44,7 @@ static const struct stack *stack_around(struct mutator *m, const char *here)
     return stack_table != NULL ? stack_find(here, &in_guard) : NULL;
 }
 
+/* Without a handle bdwgc looks the thread up: with its lock held, which the collecting thread has. */
 static void set_bottom(struct mutator *m, char *bottom)
 {
     GC_set_stackbottom(m->handle, &(struct GC_stack_base){.mem_base = bottom});
@@ -62,6 +64,8 @@ static void note_place(struct mutator *m, char *here)
     } else if (sigaltstack(NULL, &signal_stack) == 0 && (signal_stack.ss_flags & SS_ONSTACK)) {
         m->on_signal_stack = true;
         set_bottom(m, (char *)signal_stack.ss_sp + signal_stack.ss_size);
+    } else if (m->bottom != NULL) {
+        set_bottom(m, m->bottom);
     }
     uint64_t stop = atomic_load_relaxed(&world.stop);
 
@@ -73,28 +77,31 @@ static void note_place(struct mutator *m, char *here)
         ;
 }
 
-/* Whatever bdwgc wants the bottom for between two stops, it is that of the thread's own stack. */
+/* Should the program call GC_do_blocking there, the bottom shall be that of the thread's own stack. */
 static void forget_place(struct mutator *m)
 {
-    if ((m->on != NULL || m->on_signal_stack) && m->bottom != NULL)
+    if (m->processor == NULL && m->handle != NULL)
         set_bottom(m, m->bottom);
 }
 
 /* ---- registering ---- */
 
-bool mutator_register(struct mutator *m, char *bottom, char *limit)
+bool mutator_register(struct mutator *m, char *bottom)
 {
     struct GC_stack_base base = {.mem_base = bottom};
-    int result = GC_register_my_thread(&base);
+    int result;
 
-    if (result != GC_SUCCESS && result != GC_DUPLICATE)
-        return false;
-    m->ours = result == GC_SUCCESS;
-    m->handle = GC_get_my_stackbottom(&base);
-    m->bottom = base.mem_base; /* one that registered itself knows best */
-    m->limit = limit;
-    atomic_store_relaxed(&m->registered, true);
-    return true;
+    atomic_store_relaxed(&m->registering, true);
+    collector_sees(); /* in on_told */
+    result = GC_register_my_thread(&base);
+    if (result == GC_SUCCESS || result == GC_DUPLICATE) {
+        m->ours = result == GC_SUCCESS;
+        m->bottom = bottom;
+        atomic_store_relaxed(&m->registered, true);
+    }
+    collector_sees();
+    atomic_store_relaxed(&m->registering, false);
+    return atomic_load_relaxed(&m->registered);
 }
 
 void mutator_unregister(struct mutator *m)
@@ -108,13 +115,17 @@ void mutator_unregister(struct mutator *m)
 
 /* ---- signals ---- */
 
-/* A carrier that was there before the collector: nobody else can register it. */
+/*
+ * A carrier that was there before the collector: nobody else can register it.  That takes bdwgc's lock, which this
+ * thread, unknown to bdwgc as it is, does not hold; unless it is being born, and is in the middle of registering.
+ */
 static void on_told(struct mutator *m)
 {
     struct carrier *c = carrier_self();
 
-    if (c != NULL && !atomic_load_relaxed(&m->registered) && mutator_register(m, c->bottom, NULL))
-        atomic_store_relaxed(&c->collected, true);
+    if (c != NULL && !atomic_load_relaxed(&m->registered) && !atomic_load_relaxed(&m->registering))
+        if (!mutator_register(m, c->bottom))
+            atomic_store_relaxed(&world.failed, true);
     atomic_fetch_add_acq_rel(&world.registered, 1);
     futex_wake(&world.registered, 1);
 }
@@ -141,12 +152,13 @@ bool world_tell(struct carrier *c)
     return self != 0 && pthread_sigqueue(self, GC_get_suspend_signal(), (union sigval){.sival_ptr = &world}) == 0;
 }
 
-void world_await(unsigned told)
+bool world_await(unsigned told)
 {
     uint32_t n;
 
     while ((n = atomic_load_acquire(&world.registered)) < told)
         futex_wait(&world.registered, n, INT64_MAX);
+    return !atomic_load_relaxed(&world.failed);
 }
 
 /* ---- bdwgc's hooks; with its lock ---- */
