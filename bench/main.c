@@ -15,6 +15,9 @@
 static const struct bench *const all[] = {
     bench_switch,   bench_create_finish, bench_spawn, bench_yield,  bench_pingpong, bench_ring,     bench_parked,
     bench_sleepers, bench_skynet,        bench_steal, bench_timers, bench_sync,     bench_executor,
+#if BENCH_GC
+    bench_collected,
+#endif
 #if BENCH_HTTP
     bench_http,
 #endif

@@ -182,7 +182,7 @@ static void on_freed(void *object, void *user)
 
 int main(int argc, char **argv)
 {
-    struct stress s = stress_begin(argc, argv, 20000);
+    struct stress s = stress_begin(argc, argv, 100000);
     vthread_t threads[THREADS + STOPPERS];
     long missing;
 
