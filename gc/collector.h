@@ -100,5 +100,7 @@ extern HIDDEN struct mutator *world_stopped;
 
 /* With the world stopped: push what bdwgc does not find by itself. */
 void roots_push(void);
+/* The world goes on: give back what that has needed. */
+void roots_forget(void);
 
 #endif

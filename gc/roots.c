@@ -9,11 +9,14 @@
 #include "gc/collector.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/memory.h"
 #include "carrier/carrier.h"
 
-enum { WORDS = 512, AHEAD = 8 };
+enum { BLOCK_BYTES = 256 * 1024, AHEAD = 8 };
+
+#define LENGTH_OF(array) (sizeof(array) / sizeof(array)[0])
 
 /*
  * The threads, by carrier, whose frames have been dealt with: they run, and so their record
@@ -22,33 +25,71 @@ enum { WORDS = 512, AHEAD = 8 };
 static const struct thread *covered[CARRIERS_MAX + 1];
 
 /*
- * Single words are gathered: each push has a cost of its own.  Cleared in the end: bdwgc has pushed the
- * static variables before, but looks into them only after this.
+ * What may be a pointer is gathered in blocks, and each block pushed as one range, to be looked into later.  Pushing
+ * the frames as they are would cost a call each, or, eagerly, an entry of the mark stack for every
+ * object found: with a million threads that is full again and again, and then bdwgc looks through its whole heap for
+ * what did not find room.  Blocks are mapped, with the world stopped, as nobody's lock is needed for that.
  */
 static struct {
-    uint32_t count;
-    void *list[WORDS];
-} words;
+    struct block {
+        struct block *next;
+        void *words[BLOCK_BYTES / sizeof(void *) - 1];
+    } * first; /* the one that is being filled; then those that are full */
+    size_t count; /* words in the first */
+} gathered;
 
-static void push(const void *from, const void *to)
+static bool more_room(void)
 {
-    if (from < to)
-        GC_push_all_eager((void *)(uintptr_t)from, (void *)(uintptr_t)to);
+    struct block *b = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (b == MAP_FAILED)
+        return false;
+    if (gathered.first != NULL)
+        GC_push_all(gathered.first->words, gathered.first->words + gathered.count);
+    b->next = gathered.first;
+    gathered.first = b;
+    gathered.count = 0;
+    return true;
 }
 
-static void push_words(void)
+/* Frames have red zones, and what is read may be anything. */
+NO_SANITIZE static void push(const void *from, const void *to)
 {
-    push(words.list, words.list + words.count);
-    words.count = 0;
+    void *const *end = to;
+
+    for (void *const *at = from; at < end; at++) {
+        void *word = *at;
+
+        if (LIKELY(word < GC_least_plausible_heap_addr || word > GC_greatest_plausible_heap_addr))
+            continue;
+        if (UNLIKELY(gathered.first == NULL || gathered.count == LENGTH_OF(gathered.first->words)) && !more_room()) {
+            GC_push_all_eager((void *)(uintptr_t)at, (void *)(uintptr_t)end); /* it does not go without */
+            return;
+        }
+        gathered.first->words[gathered.count++] = word;
+    }
 }
 
 static inline void push_word(void *word)
 {
-    if (word == NULL)
-        return;
-    words.list[words.count++] = word;
-    if (UNLIKELY(words.count == WORDS))
-        push_words();
+    push(&word, &word + 1);
+}
+
+static void push_gathered(void)
+{
+    if (gathered.first != NULL)
+        GC_push_all(gathered.first->words, gathered.first->words + gathered.count);
+}
+
+void roots_forget(void)
+{
+    struct block *b;
+
+    while ((b = gathered.first) != NULL) {
+        gathered.first = b->next;
+        munmap(b, BLOCK_BYTES);
+    }
+    gathered.count = 0;
 }
 
 /* ---- stacks ---- */
@@ -213,8 +254,6 @@ static void push_threads(void)
         }
         push_thread(&thread_table[i]);
     }
-    push_words();
-    memset(&words, 0, sizeof words);
 }
 
 /* ---- suspended continuations ---- */
@@ -252,5 +291,6 @@ void roots_push(void)
     if (stack_table != NULL)
         push_bodies();
     memory_each_held(push_block);
+    push_gathered();
     memset(covered, 0, sizeof covered);
 }

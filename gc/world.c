@@ -175,6 +175,7 @@ static void on_event(GC_EventType event)
         world_stopped = atomic_load_acquire(&world.stopped);
     } else if (event == GC_EVENT_POST_START_WORLD) {
         forget_place(m);
+        roots_forget();
     }
     if (world.event != NULL)
         world.event(event);
