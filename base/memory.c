@@ -150,7 +150,8 @@ struct held {
     uintptr_t next;      /* inverted struct held * */
     uintptr_t back;      /* inverted: the `next` that leads here; under the lock */
     size_t bytes;        /* of the block */
-    uint32_t list;       /* index */
+    uint16_t list;       /* index */
+    uint16_t pass_over;  /* by the next walk */
     uint32_t from_start; /* of the allocation to the block */
 };
 
@@ -213,7 +214,8 @@ static void *hold(char *start, size_t from_start, size_t bytes)
     struct held *second;
 
     h->bytes = bytes;
-    h->list = list;
+    h->list = (uint16_t)list;
+    h->pass_over = 0;
     h->from_start = (uint32_t)from_start;
     lists_lock(list);
     second = held_of(held_lists[list].first);
@@ -258,9 +260,23 @@ void memory_let_go(void *p)
     memory_free((char *)p - h->from_start);
 }
 
+size_t memory_held_bytes(const void *p)
+{
+    return ((const struct held *)p - 1)->bytes / sizeof(void *) * sizeof(void *);
+}
+
 void memory_each_held(void (*fn)(void *block, size_t bytes))
 {
     for (uint32_t i = 0; i < HELD_LISTS; i++)
-        for (struct held *h = held_of(held_lists[i].first); h != NULL; h = held_of(h->next))
-            fn(h + 1, h->bytes);
+        for (struct held *h = held_of(held_lists[i].first); h != NULL; h = held_of(h->next)) {
+            if (LIKELY(!h->pass_over))
+                fn(h + 1, h->bytes);
+            h->pass_over = 0;
+        }
+}
+
+void memory_pass_over(void *p)
+{
+    if (p != NULL)
+        ((struct held *)(void *)((char *)p - sizeof(struct held)))->pass_over = 1;
 }

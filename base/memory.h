@@ -63,6 +63,9 @@ void memory_let_go(void *p);
 typedef void memory_hold_hook(void);
 /* On return nobody who has not called it is in the middle of a change. */
 void memory_set_hold_hook(memory_hold_hook *hook);
+size_t memory_held_bytes(const void *p);
 void memory_each_held(void (*fn)(void *block, size_t bytes));
+/* With the world stopped: have the next walk pass this block over.  NULL: nothing. */
+void memory_pass_over(void *p);
 
 #endif

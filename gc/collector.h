@@ -100,6 +100,8 @@ extern HIDDEN struct mutator *world_stopped;
 
 /* With the world stopped: push what bdwgc does not find by itself. */
 void roots_push(void);
+/* Of a thread that is parked: all that it alone keeps reachable. */
+void roots_each_range(struct thread *t, void (*fn)(const void *from, const void *to));
 /* The world goes on: give back what that has needed. */
 void roots_forget(void);
 

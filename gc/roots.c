@@ -7,6 +7,7 @@
  * looked at here (vthread/collector.h).
  */
 #include "gc/collector.h"
+#include "gc/leaks.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -224,6 +225,13 @@ static void push_thread(struct thread *t)
     struct thread_cold *cold = thread_cold(t);
     struct thread_extra *extra = thread_extra(t);
 
+    if (UNLIKELY(leaks_wanted()) && leaks_consider(t)) {
+        if (extra != NULL) { /* what is its own alone */
+            memory_pass_over(extra->copy);
+            memory_pass_over(extra->locals);
+        }
+        return;
+    }
     push_word(atomic_load_relaxed(&t->slot));
     push_word(atomic_load_relaxed(&cold->value)); /* or the function, or its work: code and held memory */
     if (UNLIKELY(extra != NULL))
@@ -282,8 +290,36 @@ static void push_block(void *block, size_t bytes)
     push(block, (char *)block + bytes / sizeof(void *) * sizeof(void *));
 }
 
+void roots_each_range(struct thread *t, void (*fn)(const void *from, const void *to))
+{
+    struct thread_extra *extra = thread_extra(t);
+    const struct stack *s = stack_at(t->cont.stack);
+    char *chunk = t->cont.chunk;
+
+    if (chunk != NULL)
+        fn(chunk, chunk + t->cont.bytes);
+    else
+        fn(t->cont.sp, s->top);
+    if (t->flags & THREAD_NESTED) {
+        const struct vthread_cont *c = extra->nested;
+
+        fn(extra->leaf_sp, c->stack->top);
+        for (; c->parent != NULL; c = c->parent)
+            fn(c->frame.runner_sp, c->parent->stack->top);
+    }
+    if (extra != NULL) {
+        fn(extra, extra + 1);
+        if (extra->copy != NULL)
+            fn(extra->copy, (char *)extra->copy + memory_held_bytes(extra->copy));
+        if (extra->locals != NULL)
+            fn(extra->locals, (char *)extra->locals + memory_held_bytes(extra->locals));
+    }
+    fn(&t->slot, &t->slot + 1);
+}
+
 void roots_push(void)
 {
+    leaks_begin();
     for (const struct mutator *m = world_stopped; m != NULL; m = m->next)
         push_stopped(m);
     if (thread_table != NULL)

@@ -9,6 +9,7 @@
 
 #include "base/futex.h"
 #include "gc/collector.h"
+#include "gc/leaks.h"
 #include "vthread/collector.h"
 
 _Thread_local struct mutator mutator_here __attribute__((tls_model("initial-exec"), used));
@@ -173,6 +174,8 @@ static void on_event(GC_EventType event)
         note_place(m, __builtin_frame_address(0));
     } else if (event == GC_EVENT_POST_STOP_WORLD) {
         world_stopped = atomic_load_acquire(&world.stopped);
+    } else if (event == GC_EVENT_PRE_START_WORLD) {
+        leaks_find();
     } else if (event == GC_EVENT_POST_START_WORLD) {
         forget_place(m);
         roots_forget();

@@ -38,6 +38,7 @@
 #define VTHREAD_GC_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <vthread/vthread.h>
 
@@ -104,6 +105,34 @@ VTHREAD_API int vthread_gc_register_thread(void);
  * if nothing was ever allocated here, or with GC_DONT_GC.
  */
 VTHREAD_API void vthread_gc_collect(void);
+
+/* ---- leaks ---- */
+
+/* A virtual thread that waits for ever. */
+typedef struct vthread_leak {
+    vthread_t thread; /* vthread_name, vthread_state and vthread_backtrace tell more */
+    uintptr_t reserved[3];
+} vthread_leak_t; /* does not name the object: a pointer to it, kept here, would make it reachable */
+
+/*
+ * Find the virtual threads that wait for ever: without a deadline, on a sync object (sync.h) in collected
+ * memory that no thread can reach but those that wait for ever themselves.  Go's goroutine leak profile, in C.
+ *
+ * What is found is so: only vthread_interrupt can end such a wait (or a pointer to the object that is
+ * disguised, or kept where the collector does not look).  What is not found may be a leak all the same: the finder
+ * is silent about objects in other memory (static, malloc), about queues, joins and parks, pinned
+ * threads, and where something merely looks like a pointer.  Nothing is freed or ended: what to do is the program's business.
+ *
+ * Fills in up to n, and returns how many there are (0: all is well), or -EINVAL (no room for n), -EBUSY (another
+ * search is under way), -ENOMEM, or -ENOTSUP (the collector cannot work, is told not to, or this is the child of a fork).
+ * Takes two collections; the world stands still in them a little longer than in others.
+ *
+ * Context: as vthread_gc_alloc.
+ */
+VTHREAD_API int vthread_find_leaks(vthread_leak_t *ret_leaks, size_t n);
+
+/* The same in words, to a file descriptor: of each its name, its state, the object and the stack. */
+VTHREAD_API int vthread_print_leaks(int fd);
 
 #ifdef __cplusplus
 }
