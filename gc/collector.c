@@ -254,7 +254,8 @@ static COLD int start(void)
 int collector_start(void)
 {
     /* A carrier registers before anything is READY, or before it runs anything. */
-    if (LIKELY(atomic_load_acquire(&collector.state) == READY) && LIKELY(atomic_load_relaxed(&mutator_self()->registered)))
+    if (LIKELY(atomic_load_acquire(&collector.state) == READY) &&
+        LIKELY(atomic_load_relaxed(&mutator_self()->registered)))
         return runtime_forked() ? ENOTSUP : 0;
     return start();
 }

@@ -45,11 +45,11 @@ struct mutator {
     void *handle;             /* bdwgc's */
 
     /* Of the present stop of the world; written by the thread, read by the collecting one. */
-    uint64_t stop;                /* its number */
-    struct mutator *next;         /* of all that are stopped */
-    struct processor *processor;  /* NULL: a platform thread */
+    uint64_t stop;               /* its number */
+    struct mutator *next;        /* of all that are stopped */
+    struct processor *processor; /* NULL: a platform thread */
     struct vthread_cont *innermost;
-    const struct stack *on;       /* which stack of the arena; NULL: its own, or a signal stack */
+    const struct stack *on; /* which stack of the arena; NULL: its own, or a signal stack */
     bool on_signal_stack;
 };
 

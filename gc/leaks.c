@@ -14,7 +14,12 @@
 #include "gc/collector.h"
 #include "gc/leaks.h"
 
-enum { KIND_WITHOUT_POINTERS = 0 /* of GC_MALLOC_ATOMIC: GC_I_PTRFREE */, SPARE = 4096, FRAMES_MAX = 32, LINE_BYTES = 400 };
+enum {
+    KIND_WITHOUT_POINTERS = 0 /* of GC_MALLOC_ATOMIC: GC_I_PTRFREE */,
+    SPARE = 4096,
+    FRAMES_MAX = 32,
+    LINE_BYTES = 400
+};
 
 leaks_word leaks_are_wanted;
 

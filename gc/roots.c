@@ -35,7 +35,7 @@ static struct {
     struct block {
         struct block *next;
         void *words[BLOCK_BYTES / sizeof(void *) - 1];
-    } * first; /* the one that is being filled; then those that are full */
+    } * first;    /* the one that is being filled; then those that are full */
     size_t count; /* words in the first */
 } gathered;
 

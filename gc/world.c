@@ -17,12 +17,12 @@ _Thread_local struct mutator mutator_here __attribute__((tls_model("initial-exec
 struct mutator *world_stopped;
 
 static struct {
-    ATOMIC(uint64_t) stop;              /* number of the present stop, or of the latest */
-    ATOMIC(struct mutator *) stopped;   /* of that one; by next */
-    ATOMIC(uint32_t) registered;        /* carriers that have been told, and are */
-    ATOMIC(bool) failed;                /* one of them is not: no memory */
-    struct sigaction suspend;           /* bdwgc's */
-    GC_on_collection_event_proc event;  /* who was there before us, if anybody */
+    ATOMIC(uint64_t) stop;             /* number of the present stop, or of the latest */
+    ATOMIC(struct mutator *) stopped;  /* of that one; by next */
+    ATOMIC(uint32_t) registered;       /* carriers that have been told, and are */
+    ATOMIC(bool) failed;               /* one of them is not: no memory */
+    struct sigaction suspend;          /* bdwgc's */
+    GC_on_collection_event_proc event; /* who was there before us, if anybody */
     GC_push_other_roots_proc other_roots;
 } world;
 

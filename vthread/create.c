@@ -89,6 +89,7 @@ static COLD void discard(struct thread *t, struct maker *m)
         m->locals = locals_take(t);
     atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
     thread_extra_free(t);
+    atomic_store_relaxed(&t->slot, NULL);
     record_free(m->cache, t);
 }
 

@@ -121,6 +121,8 @@ static void rebuild(uint32_t end)
         if (is_in_use(t))
             continue;
         make_free(t);
+        atomic_store_relaxed(&thread_cold(t)->value, NULL);
+        atomic_store_relaxed(&t->slot, NULL);
         t->cont.chunk = NULL;
         t->link.thread = cache.head;
         cache.head = t;

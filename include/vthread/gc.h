@@ -80,8 +80,8 @@ typedef void vthread_gc_finalizer_t(void *object, void *user);
  * Have fn(object, user) called some time after nothing refers to the object any more.  fn NULL: no more.
  *
  * object: what an allocation here has returned.  It is whole when fn is called, and so is all that it
- * refers to; it is freed by a later collection, unless fn makes it reachable again.  user keeps what it points to alive,
- * so it must not lead back to the object.  Objects that refer to each other are finalized in no particular
+ * refers to; it is freed by a later collection, unless fn makes it reachable again.  user keeps what it points to
+ * alive, so it must not lead back to the object.  Objects that refer to each other are finalized in no particular
  * order.  A second call replaces the first.
  *
  * All finalizers run on one platform thread of their own, one after another, and may use the whole
@@ -93,8 +93,8 @@ VTHREAD_API int vthread_gc_set_finalizer(void *object, vthread_gc_finalizer_t *f
 
 /*
  * Make the calling platform thread known to the collector, before it first handles collected
- * pointers that it did not get by a call of this library.  Every call of this library does it, too; on a virtual thread it
- * does nothing.  It ends with the thread.  A thread that has called GC_register_my_thread of bdwgc is left as it is.
+ * pointers that it did not get by a call of this library.  Every call of this library does it, too; on a virtual thread
+ * it does nothing.  It ends with the thread.  A thread that has called GC_register_my_thread of bdwgc is left as it is.
  *
  * Returns 0, ENOMEM, or ENOTSUP (the collector cannot work, or this is the child of a fork).
  */
@@ -121,11 +121,12 @@ typedef struct vthread_leak {
  * What is found is so: only vthread_interrupt can end such a wait (or a pointer to the object that is
  * disguised, or kept where the collector does not look).  What is not found may be a leak all the same: the finder
  * is silent about objects in other memory (static, malloc), about queues, joins and parks, pinned
- * threads, and where something merely looks like a pointer.  Nothing is freed or ended: what to do is the program's business.
+ * threads, and where something merely looks like a pointer.  Nothing is freed or ended: what to do is the program's
+ * business.
  *
  * Fills in up to n, and returns how many there are (0: all is well), or -EINVAL (no room for n), -EBUSY (another
- * search is under way), -ENOMEM, or -ENOTSUP (the collector cannot work, is told not to, or this is the child of a fork).
- * Takes two collections; the world stands still in them a little longer than in others.
+ * search is under way), -ENOMEM, or -ENOTSUP (the collector cannot work, is told not to, or this is the child of a
+ * fork). Takes two collections; the world stands still in them a little longer than in others.
  *
  * Context: as vthread_gc_alloc.
  */

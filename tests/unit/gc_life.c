@@ -250,6 +250,33 @@ Test(gc_life, programs_that_have_initialised_it)
     cr_assert(object_is_whole(object_new(3), 3));
 }
 
+static void **plugin_root;
+
+static void *put_into_plugin(void *arg)
+{
+    plugin_root[1] = object_new(9);
+    wipe();
+    return arg;
+}
+
+Test(gc_life, libraries_that_are_loaded_later)
+{
+    void *plugin;
+
+    help_run(allocate, NULL);
+    help_run(churn, NULL);
+    plugin = dlopen(GC_PLUGIN, RTLD_NOW);
+    cr_assert_not_null(plugin, "%s", dlerror());
+    plugin_root = dlsym(plugin, "gc_plugin_root");
+    cr_assert_not_null(plugin_root);
+    help_run(put_into_plugin, NULL);
+    help_run(churn, NULL);
+    cr_assert(object_is_whole(plugin_root[1], 9));
+    cr_assert_eq(atomic_load(&finalized), 0);
+    plugin_root[1] = NULL;
+    cr_assert(EVENTUALLY((help_run(churn, NULL), wipe(), atomic_load(&finalized) == 1)));
+}
+
 /* ---- the rest of gc.h ---- */
 
 static atomic_ulong finalizer_thread;

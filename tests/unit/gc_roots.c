@@ -10,7 +10,8 @@ static atomic_uint broken;
 
 static void reset(unsigned stacks, unsigned parallelism)
 {
-    vthread_runtime_params_t params = {.parallelism = parallelism, .stacks = stacks, .sole_stacks = stacks != 0 ? UINT_MAX : 0};
+    vthread_runtime_params_t params = {
+        .parallelism = parallelism, .stacks = stacks, .sole_stacks = stacks != 0 ? UINT_MAX : 0};
 
     cr_assert_eq(vthread_runtime_configure(&params), 0);
 }
