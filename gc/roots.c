@@ -160,7 +160,7 @@ static const void *push_continuations(const struct mutator *m, const struct vthr
 
 static void push_mounted(const struct mutator *m, struct processor *p, struct thread *t)
 {
-    const struct stack *own = p->stack;
+    const struct stack *own = stack_at(t->cont.stack); /* p->stack may be that of the one before, or after */
     struct thread_extra *extra = t->flags & THREAD_NESTED ? thread_extra(t) : NULL;
     const struct vthread_cont *left = extra != NULL ? extra->nested : NULL;
 

@@ -10,7 +10,7 @@
 
 #include "stress.h"
 
-enum { THREADS = 200, LENGTH = 6, STOPPERS = 2, GARBAGE = 100 };
+enum { THREADS = 200, LENGTH = 6, SWITCHERS = 8, STOPPERS = 2, GARBAGE = 100 };
 
 struct node {
     struct node *next;
@@ -165,6 +165,21 @@ static void *body(void *arg)
     return NULL;
 }
 
+/* Hardly more than switches: most are stopped in the middle of one, or near it. */
+static void *switch_only(void *arg)
+{
+    uint64_t value = (uintptr_t)arg;
+    struct node *list = list_new(value);
+
+    while (atomic_load_explicit(&left, memory_order_relaxed) > 0) {
+        for (int i = 0; i < 200; i++)
+            vthread_yield();
+        list_check(list, value);
+        list = list_new(++value);
+    }
+    return NULL;
+}
+
 static void *stop_the_world(void *arg)
 {
     while (atomic_load(&left) > 0) {
@@ -182,8 +197,8 @@ static void on_freed(void *object, void *user)
 
 int main(int argc, char **argv)
 {
-    struct stress s = stress_begin(argc, argv, 100000);
-    vthread_t threads[THREADS + STOPPERS];
+    struct stress s = stress_begin(argc, argv, 60000);
+    vthread_t threads[THREADS + SWITCHERS + STOPPERS];
     long missing;
 
     seed = s.seed;
@@ -191,9 +206,12 @@ int main(int argc, char **argv)
     MUST(vthread_queue_new(&queue, sizeof(void *), 4));
     for (int i = 0; i < GARBAGE; i++)
         MUST(vthread_gc_set_finalizer(node_new(NULL, 1), on_freed, NULL));
-    for (uintptr_t i = 0; i < THREADS + STOPPERS; i++)
-        threads[i] = stress_start(i < THREADS ? body : stop_the_world, (void *)i);
-    for (int i = 0; i < THREADS + STOPPERS; i++)
+    for (uintptr_t i = 0; i < THREADS + SWITCHERS + STOPPERS; i++)
+        threads[i] = stress_start(i < THREADS               ? body
+                                  : i < THREADS + SWITCHERS ? switch_only
+                                                            : stop_the_world,
+                                  (void *)i);
+    for (int i = 0; i < THREADS + SWITCHERS + STOPPERS; i++)
         stress_join(threads[i]);
     /* Something may always look like a pointer to a few. */
     for (int i = 0; i < 1000 && atomic_load(&freed) < GARBAGE * 3 / 4; i++) {
