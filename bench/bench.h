@@ -49,7 +49,8 @@ extern const struct bench bench_skynet[];
 extern const struct bench bench_steal[];
 extern const struct bench bench_timers[];
 extern const struct bench bench_sync[];
-extern const struct bench bench_http[]; /* these where BENCH_HTTP, BENCH_NET */
+extern const struct bench bench_collected[]; /* these where BENCH_GC, BENCH_HTTP, BENCH_NET */
+extern const struct bench bench_http[];
 extern const struct bench bench_echo[];
 
 struct bench_run {

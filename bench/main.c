@@ -13,8 +13,11 @@
 #include "bench/bench.h"
 
 static const struct bench *const all[] = {
-    bench_switch,   bench_create_finish, bench_spawn, bench_yield,  bench_pingpong, bench_ring,     bench_parked,
-    bench_sleepers, bench_skynet,        bench_steal, bench_timers, bench_sync,     bench_executor, bench_dump,
+    bench_switch,    bench_create_finish, bench_spawn, bench_yield,  bench_pingpong, bench_ring,     bench_parked,
+    bench_sleepers,  bench_skynet,        bench_steal, bench_timers, bench_sync,     bench_executor, bench_dump,
+#if BENCH_GC
+    bench_collected,
+#endif
 #if BENCH_HTTP
     bench_http,
 #endif

@@ -89,6 +89,7 @@ struct carrier {
     bool has_thread;              /* under pool.lock */
     ATOMIC(pthread_t) self;       /* 0 until it runs; for the monitor */
     ATOMIC(int) tid;              /* the same as the kernel names it */
+    char *bottom;                 /* of its own stack: all that it calls is below; set before self */
 };
 
 struct carrier_hooks {

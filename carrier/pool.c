@@ -52,8 +52,9 @@ static void *carrier_main(void *arg)
     stack_t none = {.ss_flags = SS_DISABLE};
 
     carrier_current = c;
+    c->bottom = __builtin_frame_address(0);
     atomic_store_relaxed(&c->tid, (int)syscall(SYS_gettid));
-    atomic_store_release(&c->self, pthread_self());
+    atomic_store_seq_cst(&c->self, pthread_self()); /* before the looks of hooks.start; see vthread/collector.h */
     if (signal_stack != NULL)
         sigaltstack(&altstack, NULL);
     pool.hooks.start(c);

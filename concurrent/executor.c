@@ -202,7 +202,7 @@ int vthread_executor_submit_copy(vthread_executor_t *ex, void *(*fn)(void *arg),
         return ENOMEM;
     error = executor_submit(ex, fn, copy, FUTURE_COPY | (ret_future != NULL ? FUTURE_HELD : 0), ret_future);
     if (error != 0)
-        memory_free(copy);
+        memory_let_go(copy);
     return error;
 }
 

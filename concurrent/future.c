@@ -79,7 +79,7 @@ void future_end(struct vthread_future *f, uint32_t state, void *value)
     int error = f->work.error;
 
     if (UNLIKELY(w & FUTURE_COPY))
-        memory_free(f->arg);
+        memory_let_go(f->arg);
     f->discard = discard;
     f->value = state == FUTURE_SUCCEEDED ? value : NULL;
     w = settle(f, state);

@@ -31,7 +31,7 @@ static struct {
 
 static struct vthread_future *make_batch_locked(void)
 {
-    struct slab *slab = memory_alloc_lines(sizeof *slab);
+    struct slab *slab = memory_hold_lines(sizeof *slab);
 
     if (slab == NULL)
         return NULL;

@@ -121,7 +121,7 @@ static void drop_reference(struct group *group)
 
     lock_release(&group->queue.lock);
     if (last)
-        memory_free(group);
+        memory_let_go(group);
 }
 
 void group_member_ended(void *arg, bool succeeded)
@@ -210,7 +210,7 @@ int vthread_executor_invoke_any_until(vthread_executor_t *ex, const vthread_task
 
     if (error != 0)
         return error;
-    group = n <= SIZE_MAX / 2 / sizeof(struct member) ? memory_alloc(sizeof *group + n * sizeof(struct member)) : NULL;
+    group = n <= SIZE_MAX / 2 / sizeof(struct member) ? memory_hold(sizeof *group + n * sizeof(struct member)) : NULL;
     return group != NULL ? invoke_any(ex, group, tasks, n, ret_value, deadline_ns) : ENOMEM;
 }
 

@@ -425,12 +425,12 @@ int vthread_pool_new(vthread_pool_t **ret_pool, const vthread_pool_params_t *par
         return stack_refuse_private("vthread_pool_new", "the user of its functions", params->user);
     while (buckets < params->max_objects)
         buckets *= 2;
-    p = memory_alloc(sizeof *p + (params->max_objects + 1) * sizeof p->slots[0]);
+    p = memory_hold(sizeof *p + (params->max_objects + 1) * sizeof p->slots[0]);
     if (p == NULL)
         return ENOMEM;
     p->buckets = memory_alloc(buckets * sizeof p->buckets[0]);
     if (p->buckets == NULL) {
-        memory_free(p);
+        memory_let_go(p);
         return ENOMEM;
     }
     p->bucket_mask = buckets - 1;
@@ -486,6 +486,6 @@ int vthread_pool_free(vthread_pool_t *p)
         return error;
     vthread_mutex_destroy(&p->mutex);
     memory_free(p->buckets);
-    memory_free(p);
+    memory_let_go(p);
     return 0;
 }

@@ -331,7 +331,7 @@ static void end(struct thread_work *work, void *value)
     struct vthread_scope *s = sub->scope;
     bool kept;
 
-    memory_free(sub->copy);
+    memory_let_go(sub->copy);
     sub->copy = NULL;
     bindings_release(sub->bindings);
     sub->bindings = NULL;
@@ -350,7 +350,7 @@ static void end(struct thread_work *work, void *value)
         vthread_cond_signal(&s->changed);
     vthread_mutex_unlock(&s->mutex);
     if (!kept)
-        memory_free(sub);
+        memory_let_go(sub);
 }
 
 /* ---- fork ---- */
@@ -403,9 +403,9 @@ static void leave(struct vthread_scope *s, struct vthread_subtask *sub)
 
 static void free_subtask(struct vthread_subtask *sub)
 {
-    memory_free(sub->copy);
+    memory_let_go(sub->copy);
     bindings_release(sub->bindings);
-    memory_free(sub);
+    memory_let_go(sub);
 }
 
 /* It is in the list, and its thread is to run. */
@@ -428,11 +428,11 @@ static const struct thread_work_hooks subtask_hooks = {run, end, bindings_of};
 static int fork_one(struct vthread_scope *s, void *(*fn)(void *arg), void *arg, void *copy,
                     vthread_subtask_t **ret_subtask)
 {
-    struct vthread_subtask *sub = memory_alloc(sizeof *sub);
+    struct vthread_subtask *sub = memory_hold(sizeof *sub);
     int error = 0;
 
     if (sub == NULL) {
-        memory_free(copy);
+        memory_let_go(copy);
         return ENOMEM;
     }
     sub->work.hooks = &subtask_hooks;

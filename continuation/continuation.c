@@ -41,11 +41,11 @@ int vthread_cont_run(vthread_cont_t *c, void **ret_value)
         return EINVAL;
     if (UNLIKELY(state_of(c) != NESTED_SUSPENDED))
         return run_refused(c, ret_value);
-    set_state(c, NESTED_RUNNING);
     c->ret_value = ret_value != NULL ? ret_value : &c->value;
     if (UNLIKELY(c->parent != self->innermost)) /* as in leave: most often it is the same as before */
         c->parent = self->innermost;
     self->innermost = c->inner;
+    set_state(c, NESTED_RUNNING); /* only now: a collector finds it by its state or by the thread, at any instant */
     sanitizer_in(&c->frame, c->inner->stack);
     return switch_swap(&c->frame.runner_sp, c->frame.cont_sp, 0);
 }

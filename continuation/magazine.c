@@ -63,6 +63,8 @@ static COLD struct vthread_cont *from_pool(void)
     c = object_of(stack);
     sanitizer_memory_usable(c, (size_t)(stack->top - (char *)c));
     c->stack = stack;
+    atomic_init(&c->state, NESTED_FREE);
+    stack->body = c;
     return c;
 }
 
@@ -77,6 +79,7 @@ void nested_drain(struct nested_thread *self, uint32_t n)
         self->magazine = c->parent;
         self->count--;
         stack_trim(stack, c);
+        stack->body = NULL;
         stack->next_free = cache.dedicated;
         cache.dedicated = stack;
     }
@@ -153,6 +156,7 @@ int vthread_cont_free(vthread_cont_t *c)
     sanitizer_side_fini(cont_side(c->stack));
     sanitizer_clean(c->stack->limit, c->stack->top);
     if (UNLIKELY(self->epoch != atomic_load_relaxed(&nested_epoch)) && nested_enlist(self) != 0) {
+        c->stack->body = NULL;
         stack_give_back(&(struct stack_cache){.dedicated_count = STACK_CACHE_MAX}, c->stack);
         nested_count_freed();
         return 0;

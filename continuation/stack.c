@@ -75,11 +75,15 @@ void stack_fini(void)
     for (uint32_t i = 1; i <= stack_count(); i++)
         if (stack_table[i].base != NULL)
             munmap(stack_table[i].base, (size_t)(stack_table[i].top - stack_table[i].base));
+    void *table = stack_table;
+
+    atomic_store_release(&pool.count, 0); /* a collector may look at any time: there are none */
+    stack_table = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     memory_free(pool.shared);
     arena_fini(&pool.arena);
-    memory_unreserve(stack_table, TABLE_BYTES);
+    memory_unreserve(table, TABLE_BYTES);
     memset(&pool, 0, sizeof pool);
-    stack_table = NULL;
 }
 
 /* A new descriptor; with the lock held. */

@@ -41,6 +41,7 @@ struct stack {
     ATOMIC(bool) vacated; /* strict mode: [limit, page end of top) faults; the holder's, and read by a fault handler */
     uint16_t trimmed;     /* epoch of the last look for pages to give back */
     char *base;           /* of a mapping of its own (odd sizes), else NULL */
+    struct vthread_cont *body; /* the public continuation that it is of (nested.h), running or not; NULL: none */
 };
 
 struct stack_params {

@@ -129,6 +129,7 @@ switch_start:
     endbr64
     xorl %ebp, %ebp
     movq %r13, %rdi
+    xorl %r13d, %r13d /* the argument is fn's alone: a collector shall not find it here for ever */
     /* finish is called from the same place as fn: the return address at the top of the stack must be
      * the same for all who run on it, whatever they are at. */
 1:  call *%r12

@@ -204,11 +204,11 @@ static bool grow(vthread_queue_t *q)
     size_t room = q->room * 2;
     char *ring;
 
-    if (room > SIZE_MAX / 2 / q->elem_bytes || (ring = memory_alloc(room * q->elem_bytes)) == NULL)
+    if (room > SIZE_MAX / 2 / q->elem_bytes || (ring = memory_hold(room * q->elem_bytes)) == NULL)
         return false;
     for (size_t i = 0; i < queue_count(q); i++)
         memcpy(ring + i * q->elem_bytes, slot(q, i), q->elem_bytes);
-    memory_free(q->ring);
+    memory_let_go(q->ring);
     q->ring = ring;
     q->room = room;
     q->head = 0;
@@ -338,18 +338,21 @@ static struct node *room_of(struct thread *t)
 
 static void node_free(struct node *node)
 {
-    if (node != room_of(node->thread))
-        memory_free(node);
+    if (node == room_of(node->thread))
+        node->thread->in_room = 0;
+    else
+        memory_let_go(node);
 }
 
 static struct node *enlist_locked(vthread_queue_t *q, vthread_queue_op_t op, const void *elem, struct thread *self,
                                   struct select *select, uint32_t index)
 {
     bool in_room = select == NULL && q->elem_bytes <= SMALL_ELEM_BYTES;
-    struct node *node = in_room ? room_of(self) : memory_alloc(sizeof *node + q->elem_bytes);
+    struct node *node = in_room ? room_of(self) : memory_hold(sizeof *node + q->elem_bytes);
 
     if (node == NULL)
         return NULL;
+    self->in_room = in_room;
     node->thread = self;
     node->select = select;
     node->index = index;
@@ -760,7 +763,7 @@ int vthread_queue_new(vthread_queue_t **ret_queue, size_t elem_bytes, size_t cap
     q->capacity = capacity;
     q->room = room;
     q->random = (uint64_t)clock_monotonic_ns() ^ (uintptr_t)q; /* fresh queues are not all alike */
-    if (room > 0 && (q->ring = memory_alloc(room * elem_bytes)) == NULL) {
+    if (room > 0 && (q->ring = memory_hold(room * elem_bytes)) == NULL) {
         memory_free(q);
         return ENOMEM;
     }
@@ -774,7 +777,7 @@ int vthread_queue_free(vthread_queue_t *q)
         return 0;
     if (q->putters.first != NULL || q->takers.first != NULL || mutex_is_used(&q->mutex))
         return EBUSY;
-    memory_free(q->ring);
+    memory_let_go(q->ring);
     memory_free(q);
     return 0;
 }

@@ -89,6 +89,7 @@ static COLD void discard(struct thread *t, struct maker *m)
         m->locals = locals_take(t);
     atomic_store_relaxed(&t->word, word_with_state(atomic_load_relaxed(&t->word), WORD_TERMINATED));
     thread_extra_free(t);
+    atomic_store_relaxed(&t->slot, NULL);
     record_free(m->cache, t);
 }
 
@@ -141,6 +142,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
     t->flags = 0;
     t->reason = 0;
     t->predictor = 0;
+    t->in_room = 0;
     atomic_store_release(&t->held, 0); /* as all of its stores (thread_holds) */
     t->carrier = CARRIER_NONE;
     atomic_store_relaxed(&t->slot, arg);

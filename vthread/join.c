@@ -39,6 +39,9 @@ static void free_record(struct thread *t, struct record_cache *cache)
 {
     if (UNLIKELY(thread_extra(t) != NULL))
         thread_extra_free(t);
+    /* Nothing is held by a record that is free. */
+    atomic_store_relaxed(&thread_cold(t)->value, NULL);
+    atomic_store_relaxed(&t->slot, NULL);
     if (cache == NULL)
         cache = record_cache_self(); /* there is one: a platform thread is in a call */
     record_free(cache, t);

@@ -159,7 +159,7 @@ static struct local *slot_of(struct locals *locals, vthread_key_t key)
 
 static struct locals *make(uint32_t slots)
 {
-    struct locals *locals = memory_alloc(sizeof *locals + slots * sizeof(struct local));
+    struct locals *locals = memory_hold(sizeof *locals + slots * sizeof(struct local));
 
     if (locals != NULL)
         locals->slots = slots;
@@ -187,7 +187,7 @@ static struct locals *grown(struct locals *old)
     for (uint32_t i = 0; i < old->slots; i++)
         if (old->list[i].value != NULL && is_key(old->list[i].key))
             put(locals, old->list[i].key, old->list[i].value);
-    memory_free(old);
+    memory_let_go(old);
     return locals;
 }
 
@@ -254,7 +254,7 @@ void *vthread_getspecific(vthread_key_t key)
 int locals_inherit_slow(struct locals *from, struct locals **ret_locals)
 {
     uint32_t slots = from->slots;
-    struct local *list = memory_alloc(slots * sizeof *list); /* copy may set others, and so move them */
+    struct local *list = memory_hold(slots * sizeof *list); /* copy may set others, and so move them */
     struct locals *made = NULL;
     int error = 0;
 
@@ -274,7 +274,7 @@ int locals_inherit_slow(struct locals *from, struct locals **ret_locals)
         if (error != 0 && k.destructor != NULL)
             k.destructor(value);
     }
-    memory_free(list);
+    memory_let_go(list);
     if (error != 0)
         locals_destroy(made);
     else
@@ -305,7 +305,7 @@ void locals_destroy(struct locals *locals)
         return;
     for (uint32_t i = 0; i < locals->slots; i++)
         destroy(&locals->list[i]);
-    memory_free(locals);
+    memory_let_go(locals);
 }
 
 /* A destructor may set values, and so replace the table; or even end the thread once more. */
@@ -319,6 +319,6 @@ void locals_run_destructors(struct thread_extra *extra)
         for (uint32_t i = 0; i < extra->locals->slots; i++)
             found |= destroy(&extra->locals->list[i]);
     }
-    memory_free(extra->locals);
+    memory_let_go(extra->locals);
     extra->locals = NULL;
 }

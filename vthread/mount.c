@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "vthread/collector.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
 #include "vthread/thread.h"
@@ -284,6 +285,7 @@ static inline enum leave begin(struct processor *p, struct thread *t)
 {
     struct switch_entry entry = thread_entry(t);
 
+    atomic_store_relaxed(&t->slot, NULL); /* the argument is the thread's business from here on */
     return (enum leave)(uintptr_t)switch_begin(&p->frame, t->cont.sp, &entry);
 }
 
@@ -304,10 +306,11 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
 
         if (UNLIKELY(first || stack_is_shared(s) || stack_is_vacated(s)) && (s = prepare_stack(p, t)) == NULL)
             return;
-        p->current = t;
-        p->stack = s;
-        atomic_store_relaxed(&c->may_skip_wake, t->predictor >= 2);
         t->carrier = c->index & CARRIER_NONE;
+        p->stack = s;
+        collector_sees();
+        p->current = t;
+        atomic_store_relaxed(&c->may_skip_wake, t->predictor >= 2);
         atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
         if (UNLIKELY(t->flags & THREAD_HAS_ERRNO)) {
             *p->errno_at = t->saved_errno;
@@ -319,7 +322,9 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         t = p->current;
         s = p->stack;
         set_left_sp(t, p->frame.cont_sp);
+        collector_sees(); /* where its frames are, before it is no longer current */
         p->current = NULL;
+        collector_sees();
         if (LIKELY(unmount(p, t, s, why)))
             return;
         if (why == LEAVE_PINNED)
@@ -409,6 +414,7 @@ static void start(struct carrier *c)
     p->stack = &no_stack;
     p->robust = runtime_checks_mutexes ? os_mutex_list() : NULL;
     p->exceptions = exception_globals != NULL ? exception_globals() : NULL;
+    collector_carrier_starts(c);
 }
 
 static void stop(struct carrier *c)
@@ -419,6 +425,7 @@ static void stop(struct carrier *c)
     stack_cache_flush(&p->stacks);
     record_cache_flush(&p->records);
     platform_carrier_ends();
+    collector_carrier_stops(c);
 }
 
 const struct carrier_hooks thread_hooks = {

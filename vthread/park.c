@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "vthread/collector.h"
 #include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
@@ -110,6 +111,8 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
     }
     t->flags &= (uint8_t)~THREAD_IN_PLACE;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
+    if (UNLIKELY(collector_is_on()) && p == NULL)
+        collector_enter(); /* before it is given what it has waited for */
     return reason;
 }
 
@@ -133,7 +136,9 @@ static bool leave_nested(struct thread *self, struct vthread_cont *c)
     if (extra == NULL)
         return false;
     extra->nested = c;
+    collector_sees();
     self->flags |= THREAD_NESTED;
+    collector_sees();
     nested_leave();
     return true;
 }
@@ -147,8 +152,9 @@ COLD bool nested_begin(struct thread *self)
 
 COLD void nested_end(struct thread *self)
 {
-    self->flags &= (uint8_t)~THREAD_NESTED;
     nested_return(thread_extra(self)->nested);
+    collector_sees();
+    self->flags &= (uint8_t)~THREAD_NESTED;
 }
 
 void nested_exit(struct thread *self)

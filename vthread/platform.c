@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "base/panic.h"
+#include "vthread/collector.h"
 #include "vthread/mount.h"
 #include "vthread/thread.h"
 #include "vthread/work.h"
@@ -91,6 +92,8 @@ static void at_thread_end(void *value)
         thread_wind_up(pl->self);
     platform_leave(pl);
     platform_current = NULL;
+    if (UNLIKELY(collector_is_on()))
+        collector_leave();
 }
 
 static void make_key(void)
@@ -125,6 +128,11 @@ static struct platform *platform_self(void)
     return pl;
 }
 
+bool platform_is_kept(void)
+{
+    return platform_self() != NULL;
+}
+
 struct record_cache *record_cache_self(void)
 {
     struct processor *p = processor_self();
@@ -152,6 +160,7 @@ static struct thread *foreign_self(struct platform *pl)
         return NULL;
     *thread_cold(t) = (struct thread_cold){0};
     t->flags = THREAD_PLATFORM;
+    t->in_room = 0;
     t->reason = 0;
     atomic_store_release(&t->held, 0); /* as all of its stores (thread_holds) */
     t->deadline_ns = INT64_MAX;
@@ -181,6 +190,8 @@ struct thread *thread_self(int *ret_error)
             *ret_error = error;
         return p->current;
     }
+    if (UNLIKELY(collector_is_on()))
+        collector_enter();
     pl = platform_current;
     if (pl == NULL || pl->self == NULL) {
         error = runtime_begin_call();
@@ -250,7 +261,9 @@ int platform_begin_call(void)
     if (UNLIKELY(pl == NULL))
         return ENOMEM;
     atomic_store_relaxed(&pl->calls, atomic_load_relaxed(&pl->calls) + 1);
-    barrier_light(); /* pairs with the heavy ones in vthread_runtime_shutdown */
+    barrier_light(); /* pairs with the heavy ones in vthread_runtime_shutdown and collector_begin */
+    if (UNLIKELY(collector_is_on()))
+        collector_enter();
     return 0;
 }
 
@@ -319,6 +332,9 @@ static void *platform_main(void *arg)
     adopt(pl, t);
     pl->counted = true;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
+    if (UNLIKELY(collector_is_on()))
+        collector_enter();
+    atomic_store_relaxed(&t->slot, NULL); /* the argument is the thread's business from here on */
     entry.finish(entry.fn(entry.arg));
     return NULL;
 }

@@ -122,6 +122,8 @@ static void rebuild(uint32_t end)
         if (is_in_use(t))
             continue;
         make_free(t);
+        atomic_store_relaxed(&thread_cold(t)->value, NULL);
+        atomic_store_relaxed(&t->slot, NULL);
         t->cont.chunk = NULL;
         t->link.thread = cache.head;
         cache.head = t;
@@ -261,8 +263,8 @@ void thread_extra_free(struct thread *t)
     if (LIKELY(extra == NULL))
         return;
     memory_free(extra->name);
-    memory_free(extra->copy);
-    memory_free(extra->locals); /* of one whose end was never reached */
+    memory_let_go(extra->copy);
+    memory_let_go(extra->locals); /* of one whose end was never reached */
     bindings_release(extra->bindings);
     memory_free(extra);
     atomic_store_relaxed(&thread_cold(t)->extra, NULL);

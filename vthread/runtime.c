@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/panic.h"
 #include "continuation/life.h"
+#include "vthread/collector.h"
 #include "vthread/event.h"
 #include "vthread/local_internal.h"
 #include "vthread/mount.h"
@@ -579,6 +580,8 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
         return EDEADLK;
     if (atomic_exchange_acq_rel(&runtime.shutting, true))
         return EBUSY;
+    if (collector_is_on())
+        collector_enter(); /* it shall not look while we take things down */
     pthread_mutex_lock(&runtime.lock);
     if (atomic_load_relaxed(&runtime_life) == LIFE_STOPPED) {
         pthread_mutex_unlock(&runtime.lock);
@@ -615,6 +618,27 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     unlock();
     event_end_life();
     return 0;
+}
+
+/* ---- a collector ---- */
+
+collector_word collector_hooks;
+
+/* With the lock, under which carriers do not end and the runtime is not taken down. */
+unsigned collector_begin(const struct collector_hooks *hooks)
+{
+    unsigned told = 0;
+
+    barrier_init(); /* the runtime may not have been started */
+    pthread_mutex_lock(&runtime.lock);
+    atomic_store_seq_cst(&collector_hooks, hooks);
+    barrier_heavy();
+    platform_await_calls();
+    memory_set_hold_hook(hooks->enter);
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+        told += hooks->tell(pool_carrier(i));
+    unlock();
+    return told;
 }
 
 /* ---- version ---- */

@@ -47,7 +47,7 @@ void bindings_release(struct binding *b)
         struct binding *next = b->next;
 
         bindings_release(b->inner);
-        memory_free(b);
+        memory_let_go(b);
         b = next;
     }
 }
@@ -62,7 +62,7 @@ static void set_next(struct binding *b, struct binding *next)
 
 static struct binding *make(const vthread_scoped_value_t *scoped, size_t copy_bytes)
 {
-    struct binding *b = memory_alloc(sizeof *b + copy_bytes);
+    struct binding *b = memory_hold(sizeof *b + copy_bytes);
 
     if (b == NULL)
         return NULL;

@@ -56,12 +56,13 @@ struct thread {
     int64_t deadline_ns;    /* of the present timed wait */
     uint16_t carrier : 10;  /* index of the one it is, or was last, mounted on; CARRIER_NONE */
     uint16_t predictor : 2; /* carrier.h, may_skip_wake */
+    uint16_t in_room : 1;   /* there is something of it in its room (thread_rooms); its own */
     uint16_t saved_errno;
     ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
     ATOMIC(uint8_t) held;  /* thread_holds, and THREAD_RELEASING; its own, read by anybody */
     uint8_t flags;         /* enum thread_flag */
     uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
-    ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value */
+    ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value; else NULL */
 };
 
 _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache line");
@@ -93,7 +94,8 @@ struct thread_waiter {
 
 /*
  * Room for what a layer above keeps of a thread that waits, and others look at: a fourth column, touched by those who
- * wait so.  The thread's own, but for what it and others agree upon while it waits.
+ * wait so.  The thread's own, but for what it and others agree upon while it waits.  A collector looks into it while
+ * thread.in_room is set.
  */
 struct thread_room {
     _Alignas(max_align_t) char bytes[80];
@@ -565,6 +567,7 @@ int platform_create(struct thread *t);
 NORETURN void platform_exit(void *value); /* one that platform_create has made has returned */
 void platform_end_life(void);
 void platform_forget_self(void);
+bool platform_is_kept(void); /* collector_leave is going to be called when the calling thread ends; false: no memory */
 bool platform_is_ours(void); /* the calling thread is of kind PLATFORM */
 void runtime_count_created(int n);
 void runtime_count_ended(void);

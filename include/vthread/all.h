@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Every public header that this build has: without net, there is no net.h and no os.h. */
+/* Every public header that this build has: without net, there is no net.h and no os.h; without gc, no gc.h. */
 #ifndef VTHREAD_ALL_H
 #define VTHREAD_ALL_H
 
@@ -15,6 +15,10 @@
 #include <vthread/sync.h>
 #include <vthread/version.h>
 #include <vthread/vthread.h>
+
+#if VTHREAD_HAS_GC
+#include <vthread/gc.h>
+#endif
 
 #if VTHREAD_HAS_NET
 #include <vthread/net.h>

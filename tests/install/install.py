@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Installs to an empty directory, and builds the README's first program from there.
 
-    install.py BUILD README.md LIBDIR PACKAGE -- COMPILER...
+    install.py BUILD README.md LIBDIR PACKAGE --gc|--no-gc -- COMPILER...
 """
 import os
 import pathlib
@@ -17,16 +17,19 @@ def run(*command, **options):
 
 
 FEATURES = """#include <vthread/version.h>
-#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != 0 || VTHREAD_HAS_POSIX != 0
+#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != {gc} || VTHREAD_HAS_POSIX != 0
 #error version.h says something else than the build
 #endif
 #if defined __has_include && __has_include(<vthread/net.h>) != VTHREAD_HAS_NET
 #error net.h
 #endif
+#if defined __has_include && __has_include(<vthread/gc.h>) != VTHREAD_HAS_GC
+#error gc.h
+#endif
 """
 
 
-def main(build, readme, libdir, package, _, *compiler):
+def main(build, readme, libdir, package, gc, _, *compiler):
     with tempfile.TemporaryDirectory() as destination:
         libraries = pathlib.Path(destination + libdir)
         program = pathlib.Path(destination) / "program.c"
@@ -38,7 +41,7 @@ def main(build, readme, libdir, package, _, *compiler):
         # An empty directory: the headers say themselves what was left out.
         flags = run("pkg-config", "--cflags", package, capture_output=True).stdout.split()
         run(*compiler, "-std=c11", "-Wundef", "-Werror", "-fsyntax-only", "-x", "c", "-", *flags,
-            input=FEATURES.format(net=int(package == "vthread-net")))
+            input=FEATURES.format(net=int(package == "vthread-net"), gc=int(gc == "--gc")))
 
         for kind, options in ("shared", []), ("static", ["--static"]):
             flags = run("pkg-config", "--cflags", "--libs", *options, package, capture_output=True).stdout.split()

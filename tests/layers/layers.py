@@ -19,6 +19,7 @@ BENEATH = {
     "sync": {"base", "continuation", "carrier", "vthread"},
     "concurrent": {"base", "continuation", "carrier", "vthread", "sync"},
     "observe": {"base", "continuation", "carrier", "vthread", "sync", "concurrent"},
+    "gc": {"base", "continuation", "carrier", "vthread"},
     "net": {"base", "continuation", "carrier", "vthread"},
 }
 # layer: the public headers it implements or speaks of; "*" is all of them.
@@ -30,14 +31,15 @@ PUBLIC = {
     "sync": {"vthread.h", "queue.h", "sync.h"},
     "concurrent": {"executor.h", "local.h", "pool.h", "scope.h", "sync.h", "vthread.h"},
     "observe": {"executor.h", "runtime.h", "scope.h", "sync.h", "version.h", "vthread.h"},
+    "gc": {"gc.h", "vthread.h"},
     "net": {"*"},
 }
 # Foreign libraries, each known to one layer only.
 FOREIGN = {
     "event2/": {"net"},
     "event.h": {"net"},
-    "gc.h": {"continuation"},
-    "gc/": {"continuation"},
+    "gc.h": {"gc"},
+    "gc/": {"gc"},
     "elfutils/": {"vthread"},
     "yajl/": {"observe"},
 }

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """What libvthread.so exports: the names in symbols.txt, each declared in a public header.
 
-    symbols.py LIBRARY ROOT --net|--no-net [--update]
+    symbols.py LIBRARY ROOT --net|--no-net --gc|--no-gc [--update]
 
-Names that only a build with `net` has are marked so in the list.  --update rewrites the list
-from a library built with `net`; its diff belongs to the change that adds or removes the names.
+Names that only a build with `net` or `gc` has are marked so in the list.  --update rewrites the list
+from a library built with both; its diff belongs to the change that adds or removes the names.
 """
 import pathlib
 import re
@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 HEADER = """\
-# Symbols that libvthread.so exports; "net" marks those of a build with net only.
+# Symbols that libvthread.so exports; "net" and "gc" mark those of a build with these only.
 # Rewritten by: ninja -C build update-symbols
 """
 
@@ -34,7 +34,11 @@ def declared(root):
     return names
 
 
-def main(library, root, net, *options):
+def needed_by(header):
+    return {"net.h": "net", "os.h": "net", "gc.h": "gc"}.get(header)
+
+
+def main(library, root, net, gc, *options):
     root = pathlib.Path(root)
     path = root / "tests/layers/symbols.txt"
     found = exported(library)
@@ -43,10 +47,10 @@ def main(library, root, net, *options):
     errors += [f"{name}: exported, but no public header declares it" for name in sorted(found - headers.keys())]
 
     if "--update" in options:
-        rows = [name + (" net" if headers.get(name) in ("net.h", "os.h") else "") for name in sorted(found)]
+        rows = [" ".join(filter(None, (name, needed_by(headers.get(name))))) for name in sorted(found)]
         path.write_text(HEADER + "".join(row + "\n" for row in rows))
     rows = [line.split() for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    listed = {row[0] for row in rows if net == "--net" or row[1:] != ["net"]}
+    listed = {row[0] for row in rows if not row[1:] or "--" + row[1] in (net, gc)}
     errors += [f"{name}: exported, but not in the list" for name in sorted(found - listed)]
     errors += [f"{name}: in the list, but not exported" for name in sorted(listed - found)]
     print("\n".join(errors) or f"{len(found)} names")
