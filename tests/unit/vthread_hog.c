@@ -30,7 +30,7 @@ static NOINLINE void compute_in_here(void)
             n++;
 }
 
-static void *compute(void *arg)
+static NOINLINE void *compute(void *arg)
 {
     int64_t began_ns = vthread_now_ns();
 
@@ -49,7 +49,7 @@ static NOINLINE void sleep_in_the_kernel(void)
     KEEP_FRAME();
 }
 
-static void *block(void *arg)
+static NOINLINE void *block(void *arg)
 {
     int64_t began_ns = vthread_now_ns();
 
