@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <vthread/sync.h>
@@ -16,7 +17,7 @@
 #include "base/panic.h"
 #include "sync/owner.h"
 
-enum { TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16 };
+enum { AUTHOR_LOOKS = 1000, TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16 };
 
 static void fail(struct dump *d, int error)
 {
@@ -676,16 +677,27 @@ NOINLINE static int dump_here(int fd, const struct dump_form *how)
 
 /* What an OS thread does for a virtual one. */
 struct job {
+    struct thread *author;
     int fd;
     const struct dump_form *how;
     int error;
     vthread_sem_t done;
 };
 
+/* It is about to wait for the dump, which shall show where; it may have lost its CPU, but not for ever. */
+static void await_author(struct thread *author)
+{
+    static const struct timespec a_little = {.tv_nsec = 100 * 1000};
+
+    for (int i = 0; i < AUTHOR_LOOKS && word_state(atomic_load_acquire(&author->word)) != WORD_PARKED; i++)
+        nanosleep(&a_little, NULL);
+}
+
 static void *do_job(void *arg)
 {
     struct job *job = arg;
 
+    await_author(job->author);
     job->error = dump_here(job->fd, job->how);
     vthread_sem_release(&job->done, 1);
     return NULL;
@@ -719,6 +731,7 @@ static int dump_elsewhere(int fd, const struct dump_form *how)
 
     if (job == NULL)
         return ENOMEM;
+    job->author = thread_mounted();
     job->fd = fd;
     job->how = how;
     error = start_job(job, &thread);
