@@ -72,33 +72,44 @@ static Dwfl *modules_locked(void)
     return symbols.dwfl;
 }
 
-/* Where the outermost of the calls that the compiler has inlined at this place stands; false: there is none. */
+/* To the part of what `die` describes that the address is in; false: there is none. */
+static bool descend(Dwarf_Die *die, Dwarf_Addr at)
+{
+    Dwarf_Die part;
+    bool more = dwarf_child(die, &part) == 0;
+
+    while (more && dwarf_haspc(&part, at) <= 0)
+        more = dwarf_siblingof(&part, &part) == 0;
+    if (more)
+        *die = part;
+    return more;
+}
+
+/*
+ * Where the outermost of the calls that the compiler has inlined at this place stands; false: there is none.
+ * (Not by dwarf_getscopes, which finds nothing where the inlined function is described in another unit, as it is after
+ * link-time optimisation.)
+ */
 static bool find_inlining_call(Dwarf_Die *unit, Dwarf_Addr at, struct symbol *ret)
 {
-    Dwarf_Die *innermost = NULL;
-    Dwarf_Die *around = NULL;
-    Dwarf_Die *call = NULL;
+    Dwarf_Die call = *unit;
     Dwarf_Attribute attribute;
     Dwarf_Word file = 0;
     Dwarf_Word line = 0;
     Dwarf_Files *files;
     size_t count;
-    int n = dwarf_getscopes(unit, at, &innermost) > 0 ? dwarf_getscopes_die(&innermost[0], &around) : 0;
-    bool found = false;
 
-    for (int i = 0; i < n && dwarf_tag(&around[i]) != DW_TAG_subprogram; i++)
-        if (dwarf_tag(&around[i]) == DW_TAG_inlined_subroutine)
-            call = &around[i];
-    if (call != NULL && dwarf_formudata(dwarf_attr(call, DW_AT_call_line, &attribute), &line) == 0 &&
-        dwarf_formudata(dwarf_attr(call, DW_AT_call_file, &attribute), &file) == 0 &&
-        dwarf_getsrcfiles(unit, &files, &count) == 0 && file < count) {
-        COPY(ret->file, dwarf_filesrc(files, file, NULL, NULL));
-        ret->line = (int)line;
-        found = true;
-    }
-    free(around);
-    free(innermost);
-    return found;
+    do {
+        if (!descend(&call, at))
+            return false;
+    } while (dwarf_tag(&call) != DW_TAG_inlined_subroutine);
+    if (dwarf_formudata(dwarf_attr(&call, DW_AT_call_line, &attribute), &line) != 0 ||
+        dwarf_formudata(dwarf_attr(&call, DW_AT_call_file, &attribute), &file) != 0 ||
+        dwarf_getsrcfiles(unit, &files, &count) != 0 || file >= count)
+        return false;
+    COPY(ret->file, dwarf_filesrc(files, file, NULL, NULL));
+    ret->line = (int)line;
+    return true;
 }
 
 /* The unit of compilation that has the address.  clang leaves out the table by which the library finds it. */

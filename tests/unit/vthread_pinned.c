@@ -103,9 +103,10 @@ Test(pinned, by_a_blocking_section)
     cr_assert(names_place(c->brief, "block_and_wait", "vthread_pinned.c", line), "%s", c->brief);
 }
 
-static void *wait_in_call(void *arg)
+static NOINLINE void *wait_in_call(void *arg)
 {
     wait_long();
+    KEEP_FRAME();
     return arg;
 }
 
