@@ -56,8 +56,10 @@ typedef struct vthread_executor_params {
      */
     vthread_attr_t attr;
     unsigned threads; /* fixed: how many, at most 65,536; 0: one for each CPU this process may use */
-    /* Gets each value but NULL that nobody took; NULL: they are forgotten.  May block, but not wait for the executor,
-     * and must return. */
+    /*
+     * Gets each value but NULL that nobody took; NULL: they are forgotten.  May block, but not wait for the executor,
+     * and must return.  Those of failed and cancelled tasks come when the task ends, maybe after its failure was seen.
+     */
     void (*discard)(void *value);
     const char *name; /* the threads are called NAME-0, NAME-1, ... where attr does not name them */
     uintptr_t reserved[4];

@@ -161,6 +161,7 @@ Test(executor, results)
         cr_assert_null(wrong, "%s", (char *)wrong);
         help_run_with(&virtually, gets_results, ex);
         help_run_with(&on_platform, gets_results, ex);
+        cr_assert_eq(vthread_executor_close(ex), 0); /* a result is there before its value is discarded */
         cr_assert_eq(atomic_load(&discarded), 3 * 6); /* of those that failed, and exited */
     }
 }
@@ -344,6 +345,7 @@ Test(executor, cancel_what_runs)
             cr_assert_eq(atomic_load(&gate.interrupted), interrupt);
             cr_assert_eq(vthread_future_free(f), 0);
         }
+        cr_assert_eq(vthread_executor_close(ex), 0);
         cr_assert_eq(atomic_load(&discarded), 18);
         cr_assert_eq(atomic_load(&discards), 2);
     }
