@@ -51,6 +51,7 @@ struct sanitizer_side {
 #if BUILT_WITH_ASAN
 
 void __asan_unpoison_memory_region(void const volatile *from, size_t bytes);
+void __lsan_ignore_object(const void *p);
 void __sanitizer_start_switch_fiber(void **ret_fake_stack, const void *bottom, size_t bytes);
 void __sanitizer_finish_switch_fiber(void *fake_stack, const void **ret_bottom, size_t *ret_bytes);
 
@@ -90,6 +91,12 @@ static inline void sanitizer_clean(char *from, char *to)
     __asan_unpoison_memory_region(from, (size_t)(to - from));
 }
 
+/* A block from malloc hangs in a record, where LeakSanitizer does not look: it, and what it leads to, is no leak. */
+static inline void sanitizer_keep(const void *block)
+{
+    __lsan_ignore_object(block);
+}
+
 #else
 
 static inline uint32_t sanitizer_shadow_bytes(uint32_t bytes)
@@ -111,6 +118,11 @@ static inline void sanitizer_frames_return(void *to, uint32_t bytes, const void 
 static inline void sanitizer_clean(char *from, char *to)
 {
     (void)from, (void)to;
+}
+
+static inline void sanitizer_keep(const void *block)
+{
+    (void)block;
 }
 
 #endif

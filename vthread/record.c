@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "continuation/sanitizer.h"
 #include "vthread/local_internal.h"
 #include "vthread/thread.h"
 
@@ -250,10 +251,12 @@ struct thread_extra *thread_extra_get(struct thread *t)
 
     if (extra != NULL || (made = memory_alloc(sizeof *made)) == NULL)
         return extra;
-    if (atomic_cas_acq_rel(&thread_cold(t)->extra, &extra, made))
-        return made;
-    memory_free(made);
-    return extra;
+    if (!atomic_cas_acq_rel(&thread_cold(t)->extra, &extra, made)) {
+        memory_free(made);
+        return extra;
+    }
+    sanitizer_keep(made);
+    return made;
 }
 
 void thread_extra_free(struct thread *t)
