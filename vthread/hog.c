@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/panic.h"
 #include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
@@ -86,8 +87,7 @@ bool mount_elsewhere(struct carrier *c, struct thread *t)
         return false;
     if (t->flags & THREAD_STICKY) {
         to = pool_carrier(t->carrier);
-        if (atomic_load_relaxed(&to->state) == CARRIER_DORMANT)
-            return false; /* its carrier has retired: it gets another */
+        ASSERT1(atomic_load_relaxed(&to->state) != CARRIER_DORMANT); /* it is awaited there */
     } else if (t->carrier == c->index && !(t->flags & THREAD_HOLDS_STACK)) {
         to = other_carrier(c);
     }

@@ -183,6 +183,8 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
         cont_drop(&t->cont, s, &p->chunks);
         stack_give_back(&p->stacks, s);
     }
+    if (UNLIKELY(t->flags & THREAD_STICKY))
+        p->carrier.awaited--;
     atomic_store_release(&p->ended, atomic_load_relaxed(&p->ended) + 1); /* pairs with alive() in runtime.c */
     thread_ended(t, &p->records);
 }
@@ -286,6 +288,8 @@ static inline enum leave begin(struct processor *p, struct thread *t)
     struct switch_entry entry = thread_entry(t);
 
     atomic_store_relaxed(&t->slot, NULL); /* the argument is the thread's business from here on */
+    if (UNLIKELY(t->flags & THREAD_STICKY))
+        p->carrier.awaited++;
     return (enum leave)(uintptr_t)switch_begin(&p->frame, t->cont.sp, &entry);
 }
 

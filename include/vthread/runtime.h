@@ -177,7 +177,12 @@ VTHREAD_API int vthread_event_unsubscribe(uint64_t id);
  */
 VTHREAD_API int vthread_event_text(const vthread_event_t *event, bool full, char *buffer, size_t size);
 
-/* Returns 0 or EINVAL (0 or more than the maximal pool size). */
+/*
+ * So many carriers run at once from now on.  With fewer, those that are too many retire between two tasks, but
+ * for those that have run sticky threads first: these stay until the threads end.
+ *
+ * Returns 0 or EINVAL (0 or more than the maximal pool size).
+ */
 VTHREAD_API int vthread_runtime_set_parallelism(unsigned n);
 
 /* ---- thread dumps ---- */

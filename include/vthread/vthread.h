@@ -99,7 +99,7 @@ typedef struct vthread_attr {
     vthread_kind_t kind;
     vthread_stack_t stack;
     size_t stack_bytes;                    /* DEDICATED and PLATFORM: usable bytes; 0: the default */
-    bool sticky_carrier;                   /* always resumed by the carrier that first ran it */
+    bool sticky_carrier;                   /* always resumed by the carrier that first ran it: one OS thread */
     bool no_inherit;                       /* inherits no inheritable locals */
     bool detached;                         /* nobody will join it; not with vthread_new, which has vthread_detach */
     vthread_failure_handler_t *on_failure; /* NULL: as set with vthread_set_failure_handler */
