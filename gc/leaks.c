@@ -18,16 +18,33 @@ enum {
     KIND_WITHOUT_POINTERS = 0 /* of GC_MALLOC_ATOMIC: GC_I_PTRFREE */,
     SPARE = 4096,
     FRAMES_MAX = 32,
-    LINE_BYTES = 400
+    LINE_BYTES = 400,
+    WIPED_BYTES = 1024
 };
 
 leaks_word leaks_are_wanted;
+
+/*
+ * Addresses of objects are inverted wherever the finder keeps them: a copy that it leaves behind, in a vector
+ * register that a signal or the dynamic linker then saves on the stack, would be a root in the next search.
+ */
+typedef uintptr_t hidden;
+
+static inline hidden hide(void *object)
+{
+    return ~(hidden)object;
+}
+
+static inline void *shown(hidden object)
+{
+    return (void *)~object;
+}
 
 /* Known only to the finder: who waits, since when, for what. */
 struct candidate {
     struct thread *thread;
     uint64_t word;
-    void *object;
+    hidden object;
     bool alive;
 };
 
@@ -38,7 +55,7 @@ static struct {
     size_t room;
     struct candidate *list;
     /* Objects that are marked, and not looked into yet; room for all that the heap can have. */
-    void **marked;
+    hidden *marked;
     size_t marked_count;
     size_t marked_room;
 } leaks;
@@ -70,7 +87,7 @@ bool leaks_consider(struct thread *t)
     object = GC_base(atomic_load_relaxed(&t->slot));
     if (object == NULL)
         return false;
-    leaks.list[leaks.count++] = (struct candidate){.thread = t, .word = w, .object = object};
+    leaks.list[leaks.count++] = (struct candidate){.thread = t, .word = w, .object = hide(object)};
     return true;
 }
 
@@ -84,7 +101,7 @@ static void mark(void *word)
     if (object == NULL || GC_is_marked(object))
         return;
     GC_set_mark_bit(object);
-    leaks.marked[leaks.marked_count++] = object;
+    leaks.marked[leaks.marked_count++] = hide(object);
 }
 
 NO_SANITIZE static void mark_range(const void *from, const void *to)
@@ -97,7 +114,7 @@ static void mark_all_from(struct thread *t)
 {
     roots_each_range(t, mark_range);
     while (leaks.marked_count > 0) {
-        void *object = leaks.marked[--leaks.marked_count];
+        void *object = shown(leaks.marked[--leaks.marked_count]);
         size_t bytes;
 
         if (GC_get_kind_and_size(object, &bytes) != KIND_WITHOUT_POINTERS)
@@ -105,18 +122,25 @@ static void mark_all_from(struct thread *t)
     }
 }
 
-void leaks_find(void)
+/* Overwrite what the functions above have left on this stack, which the next search will look into. */
+NOINLINE static void wipe(void)
 {
-    bool found = leaks_wanted();
+    char frame[WIPED_BYTES];
 
-    if (!found)
-        return;
+    memset(frame, 0, sizeof frame);
+    __asm__ volatile("" : : "r"(frame) : "memory");
+}
+
+NOINLINE static void find_with_world_stopped(void)
+{
+    bool found = true;
+
     while (found) {
         found = false;
         for (size_t i = 0; i < leaks.count; i++) {
             struct candidate *c = &leaks.list[i];
 
-            if (!c->alive && GC_is_marked(c->object)) {
+            if (!c->alive && GC_is_marked(shown(c->object))) {
                 c->alive = found = true;
                 mark_all_from(c->thread);
             }
@@ -125,6 +149,14 @@ void leaks_find(void)
     for (size_t i = 0; i < leaks.count; i++)
         if (!leaks.list[i].alive)
             mark_all_from(leaks.list[i].thread);
+}
+
+void leaks_find(void)
+{
+    if (!leaks_wanted())
+        return;
+    find_with_world_stopped();
+    wipe();
     leaks.done = true;
 }
 
