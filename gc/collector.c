@@ -83,8 +83,10 @@ static int enter_slow(struct mutator *m)
     let_signals_in();
     /* In this order: what is registered is going to be unregistered (leave). */
     if (platform_is_kept() && own_stack(&limit, &bottom) && mutator_register(m, bottom)) {
+        void *handle = GC_get_my_stackbottom(&base);
+
         m->limit = limit;
-        m->handle = GC_get_my_stackbottom(&base);
+        m->handle = m->ours ? handle : NULL;
         m->bottom = base.mem_base; /* one that had registered itself knows best */
     } else {
         error = ENOMEM;
@@ -98,7 +100,7 @@ static inline int enter(void)
 {
     struct mutator *m = mutator_self();
 
-    if (LIKELY(atomic_load_relaxed(&m->registered)))
+    if (LIKELY(mutator_is_known(m)))
         return 0;
     return enter_slow(m);
 }
@@ -233,6 +235,23 @@ static int start_thread(void)
     return error;
 }
 
+/* In the child of a fork the threads that it would stop are not there. */
+static void in_child(void)
+{
+    collector.error = ENOTSUP;
+    atomic_store_relaxed(&collector.state, REFUSED);
+}
+
+static int begin_starting(void)
+{
+    static bool handled; /* whoever is STARTING */
+
+    if (!handled && pthread_atfork(NULL, NULL, in_child) != 0)
+        return ENOMEM;
+    handled = true;
+    return start_thread();
+}
+
 /* One begins; the others wait for it, blocking their OS threads: the carriers are interrupted by a signal there. */
 static COLD int start(void)
 {
@@ -240,7 +259,7 @@ static COLD int start(void)
 
     if (runtime_forked())
         return ENOTSUP;
-    if (atomic_cas_acq_rel(&collector.state, &state, STARTING) && start_thread() != 0) {
+    if (atomic_cas_acq_rel(&collector.state, &state, STARTING) && begin_starting() != 0) {
         become(NOT_STARTED);
         return ENOMEM;
     }
@@ -254,9 +273,8 @@ static COLD int start(void)
 int collector_start(void)
 {
     /* A carrier registers before anything is READY, or before it runs anything. */
-    if (LIKELY(atomic_load_acquire(&collector.state) == READY) &&
-        LIKELY(atomic_load_relaxed(&mutator_self()->registered)))
-        return runtime_forked() ? ENOTSUP : 0;
+    if (LIKELY(atomic_load_acquire(&collector.state) == READY) && LIKELY(mutator_is_known(mutator_self())))
+        return 0;
     return start();
 }
 

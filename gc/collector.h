@@ -39,10 +39,10 @@
 struct mutator {
     ATOMIC(bool) registered;  /* its own, also in signal handlers */
     ATOMIC(bool) registering; /* in the middle of it */
-    bool ours;                /* by us: to be unregistered by us */
+    bool ours;                /* by us: to be unregistered by us; else it may end that, and begin again, at any time */
     char *bottom;             /* of its own stack */
     char *limit;              /* and its other end: of platform threads only, as is */
-    void *handle;             /* bdwgc's */
+    void *handle;             /* bdwgc's, of a platform thread that is ours */
 
     /* Of the present stop of the world; written by the thread, read by the collecting one. */
     uint64_t stop;               /* its number */
@@ -88,6 +88,12 @@ bool world_init(void);
 bool world_tell(struct carrier *carrier);
 /* Wait until so many have; false: there was no memory for one. */
 NODISCARD bool world_await(unsigned told);
+
+/* Does bdwgc know the calling OS thread? */
+static inline bool mutator_is_known(struct mutator *m)
+{
+    return LIKELY(atomic_load_relaxed(&m->registered)) && (LIKELY(m->ours) || GC_thread_is_registered());
+}
 
 /* Register the calling OS thread with bdwgc.  bottom: of its own stack.  False: no memory. */
 NODISCARD bool mutator_register(struct mutator *m, char *bottom);
