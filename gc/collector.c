@@ -175,6 +175,8 @@ static int initialise(void)
     if (GC_get_suspend_signal() != SIGPWR || GC_get_thr_restart_signal() != SIGXCPU)
         return refuse("the program has changed the signals that stop the world, which carriers block");
     GC_allow_register_threads();
+    GC_set_java_finalization(1); /* what is finalized refers to what is whole */
+    continuations_init();
     if (!was_there || GC_get_finalizer_notifier() == NULL) {
         GC_set_finalize_on_demand(1);
         GC_set_finalizer_notifier(notify_finalizers);
@@ -246,7 +248,7 @@ static int begin_starting(void)
 {
     static bool handled; /* whoever is STARTING */
 
-    if (!handled && pthread_atfork(NULL, NULL, in_child) != 0)
+    if (!handled && (fault_point(FAULT_ALLOC) || pthread_atfork(NULL, NULL, in_child) != 0))
         return ENOMEM;
     handled = true;
     return start_thread();
@@ -280,19 +282,24 @@ int collector_start(void)
 
 /* ---- gc.h ---- */
 
+static inline bool can_allocate(void)
+{
+    return LIKELY(collector_start() == 0) && !fault_point(FAULT_ALLOC);
+}
+
 void *vthread_gc_alloc(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC(size) : NULL;
+    return can_allocate() ? GC_MALLOC(size) : NULL;
 }
 
 void *vthread_gc_alloc_atomic(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC_ATOMIC(size) : NULL;
+    return can_allocate() ? GC_MALLOC_ATOMIC(size) : NULL;
 }
 
 void *vthread_gc_alloc_root(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC_UNCOLLECTABLE(size) : NULL;
+    return can_allocate() ? GC_MALLOC_UNCOLLECTABLE(size) : NULL;
 }
 
 void vthread_gc_free(void *root)
@@ -309,6 +316,17 @@ char *vthread_gc_strdup(const char *text)
     return copy != NULL ? memcpy(copy, text, bytes) : NULL;
 }
 
+bool finalizer_set(void *object, GC_finalization_proc fn, void *user)
+{
+    static char unchanged;
+    void *user_before = &unchanged;
+
+    if (fault_point(FAULT_ALLOC))
+        return false;
+    GC_register_finalizer_no_order(object, fn, user, NULL, &user_before);
+    return user_before != &unchanged; /* bdwgc has no other way to say that there was no memory */
+}
+
 int vthread_gc_set_finalizer(void *object, vthread_gc_finalizer_t *fn, void *user)
 {
     int error;
@@ -320,8 +338,7 @@ int vthread_gc_set_finalizer(void *object, vthread_gc_finalizer_t *fn, void *use
         return error;
     if (GC_base(object) != object)
         return EINVAL;
-    GC_register_finalizer_no_order(object, fn, user, NULL, NULL);
-    return 0;
+    return finalizer_set(object, fn, user) ? 0 : ENOMEM;
 }
 
 int vthread_gc_register_thread(void)

@@ -79,6 +79,18 @@ ALWAYS_INLINE struct mutator *mutator_self(void)
 /* Start the collector, if it does not run, and register the calling thread.  0, ENOMEM or ENOTSUP. */
 int collector_start(void);
 
+/* False: no memory. */
+NODISCARD bool finalizer_set(void *object, GC_finalization_proc fn, void *user);
+
+/* ---- continuations.c ---- */
+
+void continuations_init(void);
+/* Of this kind are the objects of collected continuations. */
+bool continuations_are(unsigned object_kind);
+/* With the world stopped: what is to be looked into when such an object is reachable. */
+void continuations_each_range(const struct vthread_cont *c, void (*fn)(const void *from, const void *to, void *user),
+                              void *user);
+
 /* ---- world.c ---- */
 
 /* With bdwgc initialised: take our place in the stopping of the world. */

@@ -110,14 +110,23 @@ NO_SANITIZE static void mark_range(const void *from, const void *to)
         mark(*at);
 }
 
+static void mark_range_of_continuation(const void *from, const void *to, void *unused)
+{
+    (void)unused;
+    mark_range(from, to);
+}
+
 static void mark_all_from(struct thread *t)
 {
     roots_each_range(t, mark_range);
     while (leaks.marked_count > 0) {
         void *object = shown(leaks.marked[--leaks.marked_count]);
         size_t bytes;
+        int kind = GC_get_kind_and_size(object, &bytes);
 
-        if (GC_get_kind_and_size(object, &bytes) != KIND_WITHOUT_POINTERS)
+        if (continuations_are((unsigned)kind))
+            continuations_each_range(object, mark_range_of_continuation, NULL);
+        else if (kind != KIND_WITHOUT_POINTERS)
             mark_range(object, (char *)object + bytes);
     }
 }
