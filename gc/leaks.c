@@ -173,6 +173,9 @@ void leaks_find(void)
 
 static void *reserve(size_t bytes)
 {
+    if (fault_point(FAULT_RESERVE))
+        return NULL;
+
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     return p != MAP_FAILED ? p : NULL;
