@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "gc/collector.h"
 #include "gc/leaks.h"
+#include "vthread/work.h"
 
 enum {
     KIND_WITHOUT_POINTERS = 0 /* of GC_MALLOC_ATOMIC: GC_I_PTRFREE */,
@@ -67,14 +68,29 @@ void leaks_begin(void)
     leaks.count = 0;
 }
 
+/*
+ * Frames that others may have pointers into, and so reach what they refer to without any root: on stacks that are
+ * dedicated, as those of continuations are.
+ */
+static bool may_be_shared(const struct thread *t)
+{
+    return t->flags & (THREAD_DEDICATED | THREAD_NESTED);
+}
+
+/* Tasks of executors and subtasks are interrupted by the library, too: by a cancellation, a failure, a deadline. */
+static bool may_be_cancelled(const struct thread *t, uint64_t w)
+{
+    return thread_work(t) != NULL && !(w & WORD_DEAF);
+}
+
 /* Where a parked thread waits: only in the queue of a sync object is a slot the object. */
 static bool waits_for_object(struct thread *t, uint64_t w)
 {
     struct thread_waiter *waiter = &thread_waiters[thread_index(t)];
 
     return word_state(w) == WORD_PARKED && (w & WORD_INTERNAL) && !(t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE)) &&
-           atomic_load_relaxed(&t->phase) == VTHREAD_PARKING && waiter->number == word_sequence(w) &&
-           atomic_load_relaxed(&waiter->state) == WAIT_QUEUED;
+           !may_be_shared(t) && !may_be_cancelled(t, w) && atomic_load_relaxed(&t->phase) == VTHREAD_PARKING &&
+           waiter->number == word_sequence(w) && atomic_load_relaxed(&waiter->state) == WAIT_QUEUED;
 }
 
 bool leaks_consider(struct thread *t)

@@ -226,10 +226,8 @@ static void push_thread(struct thread *t)
     struct thread_extra *extra = thread_extra(t);
 
     if (UNLIKELY(leaks_wanted()) && leaks_consider(t)) {
-        if (extra != NULL) { /* what is its own alone */
-            memory_pass_over(extra->copy);
+        if (extra != NULL) /* its own alone; the copy of its argument may be known to others */
             memory_pass_over(extra->locals);
-        }
         return;
     }
     push_word(atomic_load_relaxed(&t->slot));

@@ -135,11 +135,12 @@ typedef struct vthread_leak {
  * Find the virtual threads that wait for ever: without a deadline, on a sync object (sync.h) in collected
  * memory that no thread can reach but those that wait for ever themselves.  Go's goroutine leak profile, in C.
  *
- * What is found is so: only vthread_interrupt can end such a wait (or a pointer to the object that is
- * disguised, or kept where the collector does not look).  What is not found may be a leak all the same: the finder
- * is silent about objects in other memory (static, malloc), about queues, joins and parks, pinned
- * threads, and where something merely looks like a pointer.  Nothing is freed or ended: what to do is the program's
- * business.
+ * What is found is so: such a wait can end only by vthread_interrupt with the thread's handle, or by the end of the
+ * runtime (or by a pointer to the object that is disguised, or kept where the collector does not look).  What is not
+ * found may be a leak all the same: the finder is silent about objects in other memory (static, malloc), about queues,
+ * joins and parks, about pinned threads, threads on dedicated stacks and inside continuations, whose frames others may
+ * point into, about tasks of executors and subtasks, which may be cancelled, and where something merely looks like a
+ * pointer.  Nothing is freed or ended: what to do is the program's business.
  *
  * Fills in up to n, and returns how many there are (0: all is well), or -EINVAL (no room for n), -EBUSY (another
  * search is under way), -ENOMEM, or -ENOTSUP (the collector cannot work, is told not to, or this is the child of a
