@@ -114,7 +114,8 @@ VTHREAD_API void vthread_gc_collect(void);
  * it, like any object from vthread_gc_alloc, and its frames keep what they refer to only as long as it is reachable
  * itself, so they may refer to it, or to what refers to it.  When nothing does any more, its frames are dropped and its
  * stack is used again: nothing in the frames runs, as with vthread_cont_free, which may be called as well, and not after
- * that.  While it runs it is kept.  Scoped values that it has bound are roots.
+ * that.  While it runs it is kept.  Scoped values that it has bound are roots.  Those that no collection has found by the
+ * time of vthread_runtime_shutdown count as left there.
  *
  * The handle must be kept where the collector looks: not in memory from malloc.
  *

@@ -5,6 +5,8 @@
  */
 #include "gc_help.h"
 
+TestSuite(gc_continuations, .fini = help_fini);
+
 uint32_t continuation_alive(void); /* continuation/life.h, whose atomics are not stdatomic.h's */
 
 static vthread_cont_scope_t outer_scope = VTHREAD_CONT_SCOPE_INITIALIZER("outer");

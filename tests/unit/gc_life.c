@@ -17,6 +17,8 @@
 #define GC_NO_THREAD_REDIRECTS
 #include <gc.h>
 
+TestSuite(gc_life, .fini = help_fini);
+
 static unsigned os_threads(const char *named)
 {
     DIR *tasks = opendir("/proc/self/task");

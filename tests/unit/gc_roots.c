@@ -4,6 +4,8 @@
  */
 #include "gc_help.h"
 
+TestSuite(gc_roots, .fini = help_fini);
+
 static atomic_uint arrived;
 static atomic_bool go_on;
 static atomic_uint broken;
