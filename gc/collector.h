@@ -101,15 +101,18 @@ bool world_tell(struct carrier *carrier);
 /* Wait until so many have; false: there was no memory for one. */
 NODISCARD bool world_await(unsigned told);
 
-/* Does bdwgc know the calling OS thread? */
-static inline bool mutator_is_known(struct mutator *m)
-{
-    return LIKELY(atomic_load_relaxed(&m->registered)) && (LIKELY(m->ours) || GC_thread_is_registered());
-}
-
 /* Register the calling OS thread with bdwgc.  bottom: of its own stack.  False: no memory. */
 NODISCARD bool mutator_register(struct mutator *m, char *bottom);
 void mutator_unregister(struct mutator *m);
+
+/*
+ * Does bdwgc know the calling OS thread?  Of one that registered itself it is asked by registering it: what
+ * GC_thread_is_registered says is not true of a thread that it was told is at its end, and that runs destructors.
+ */
+static inline bool mutator_is_known(struct mutator *m)
+{
+    return LIKELY(atomic_load_relaxed(&m->registered)) && (LIKELY(m->ours) || mutator_register(m, m->bottom));
+}
 
 /* ---- roots.c ---- */
 

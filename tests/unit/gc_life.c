@@ -211,6 +211,7 @@ Test(gc_life, platform_threads_come_and_go)
     }
 }
 
+static vthread_key_t life_key;
 static vthread_cont_scope_t life_scope = VTHREAD_CONT_SCOPE_INITIALIZER("life");
 
 static void *waste_some(void *arg)
@@ -390,6 +391,54 @@ Test(gc_life, programs_that_have_initialised_it)
     help_run(churn, NULL);
     cr_assert_eq(o->magic, MAGIC);
     cr_assert(object_is_whole(object_new(3), 3));
+}
+
+Test(gc_life, programs_that_initialise_it_afterwards)
+{
+    struct object *o;
+
+    help_run(allocate, NULL);
+    GC_INIT();
+    GC_allow_register_threads();
+    o = GC_MALLOC(sizeof *o);
+    o->magic = MAGIC;
+    help_run(churn, NULL);
+    cr_assert_eq(o->magic, MAGIC);
+    cr_assert(object_is_whole(object_new(3), 3));
+}
+
+/* Threads that are made by bdwgc's pthread_create, which also ends their registration, before we are told. */
+static void *made_by_bdwgc(void *arg)
+{
+    struct object *o = object_new(4);
+    bool whole = vthread_sleep_ms(1) == 0 && vthread_setspecific(life_key, arg) == 0;
+
+    churn(NULL);
+    return whole && object_is_whole(o, 4) ? arg : NULL;
+}
+
+static void allocate_at_end(void *value)
+{
+    if (value == &stage && object_new(6) != NULL)
+        atomic_fetch_add(&stage, 1);
+}
+
+Test(gc_life, platform_threads_that_bdwgc_makes)
+{
+    pthread_t t[8];
+    void *result;
+
+    cr_assert_eq(vthread_key_create(&life_key, allocate_at_end), 0);
+    cr_assert_not_null(vthread_gc_alloc(1));
+    for (int i = 0; i < 8; i++)
+        cr_assert_eq(GC_pthread_create(&t[i], NULL, made_by_bdwgc, &stage), 0);
+    help_run(churn, NULL);
+    for (int i = 0; i < 8; i++) {
+        cr_assert_eq(GC_pthread_join(t[i], &result), 0);
+        cr_assert_not_null(result);
+    }
+    cr_assert_eq(atomic_load(&stage), 8);
+    churn(NULL);
 }
 
 static void **plugin_root;
