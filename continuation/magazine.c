@@ -136,6 +136,30 @@ static COLD void detach_inner(struct vthread_cont *c)
     atomic_store_release(&child->state, NESTED_SUSPENDED);
 }
 
+struct vthread_cont *nested_move(struct vthread_cont *c, void *to)
+{
+    struct vthread_cont *moved = to;
+
+    *moved = *c;
+    moved->inner = moved;
+    moved->away = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* a collector finds one or the other, and the same frames */
+    c->stack->body = moved;
+    atomic_store_relaxed(&c->state, NESTED_FREE);
+    return moved;
+}
+
+/* Of one that is to be freed: only its place on the stack is used again. */
+static COLD struct vthread_cont *come_back(struct vthread_cont *c)
+{
+    struct vthread_cont *own = object_of(c->stack);
+
+    own->stack = c->stack;
+    c->stack->body = own;
+    atomic_store_relaxed(&c->state, NESTED_FREE);
+    return own;
+}
+
 int vthread_cont_free(vthread_cont_t *c)
 {
     struct nested_thread *self = nested_self();
@@ -152,6 +176,8 @@ int vthread_cont_free(vthread_cont_t *c)
     }
     if (UNLIKELY(c->bindings != NULL))
         nested_forget(c->bindings);
+    if (UNLIKELY(c->away))
+        c = come_back(c);
     atomic_store_relaxed(&c->state, NESTED_FREE);
     sanitizer_side_fini(cont_side(c->stack));
     sanitizer_clean(c->stack->limit, c->stack->top);

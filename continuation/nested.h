@@ -37,7 +37,7 @@ enum nested_state {
 
 struct binding;
 
-/* Lies at the top of its own stack. */
+/* Lies at the top of its own stack, but for those that a collector's memory has room for (nested_move). */
 struct vthread_cont {
     struct switch_frame frame;
     struct vthread_cont *inner;  /* innermost at its last yield; itself at first */
@@ -51,6 +51,7 @@ struct vthread_cont {
     struct stack *stack;
     ATOMIC(uint8_t) state; /* enum nested_state; the runner's, looked at by others */
     uint16_t pins;
+    bool away; /* not on its stack, but where nested_move has put it */
 };
 
 /*
@@ -134,6 +135,12 @@ static inline void *nested_outer_sp(const struct vthread_cont *c)
 
 /* The thread has ended inside c and left its stack: the continuations can only be freed. */
 void nested_abandon(struct vthread_cont *c);
+
+/*
+ * Move one that has just been made to `to`, where it stays until it is freed; the memory there is not.  Returns its new
+ * place, which is what it is to be known by.
+ */
+struct vthread_cont *nested_move(struct vthread_cont *c, void *to);
 
 /* Frees the bindings of a continuation that is freed; the layer above puts its function here. */
 extern HIDDEN void (*nested_forget)(struct binding *bindings);

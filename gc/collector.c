@@ -83,8 +83,10 @@ static int enter_slow(struct mutator *m)
     let_signals_in();
     /* In this order: what is registered is going to be unregistered (leave). */
     if (platform_is_kept() && own_stack(&limit, &bottom) && mutator_register(m, bottom)) {
+        void *handle = GC_get_my_stackbottom(&base);
+
         m->limit = limit;
-        m->handle = GC_get_my_stackbottom(&base);
+        m->handle = m->ours ? handle : NULL;
         m->bottom = base.mem_base; /* one that had registered itself knows best */
     } else {
         error = ENOMEM;
@@ -98,7 +100,7 @@ static inline int enter(void)
 {
     struct mutator *m = mutator_self();
 
-    if (LIKELY(atomic_load_relaxed(&m->registered)))
+    if (LIKELY(mutator_is_known(m)))
         return 0;
     return enter_slow(m);
 }
@@ -173,6 +175,8 @@ static int initialise(void)
     if (GC_get_suspend_signal() != SIGPWR || GC_get_thr_restart_signal() != SIGXCPU)
         return refuse("the program has changed the signals that stop the world, which carriers block");
     GC_allow_register_threads();
+    GC_set_java_finalization(1); /* what is finalized refers to what is whole */
+    continuations_init();
     if (!was_there || GC_get_finalizer_notifier() == NULL) {
         GC_set_finalize_on_demand(1);
         GC_set_finalizer_notifier(notify_finalizers);
@@ -233,6 +237,23 @@ static int start_thread(void)
     return error;
 }
 
+/* In the child of a fork the threads that it would stop are not there. */
+static void in_child(void)
+{
+    collector.error = ENOTSUP;
+    atomic_store_relaxed(&collector.state, REFUSED);
+}
+
+static int begin_starting(void)
+{
+    static bool handled; /* whoever is STARTING */
+
+    if (!handled && (fault_point(FAULT_ALLOC) || pthread_atfork(NULL, NULL, in_child) != 0))
+        return ENOMEM;
+    handled = true;
+    return start_thread();
+}
+
 /* One begins; the others wait for it, blocking their OS threads: the carriers are interrupted by a signal there. */
 static COLD int start(void)
 {
@@ -240,7 +261,7 @@ static COLD int start(void)
 
     if (runtime_forked())
         return ENOTSUP;
-    if (atomic_cas_acq_rel(&collector.state, &state, STARTING) && start_thread() != 0) {
+    if (atomic_cas_acq_rel(&collector.state, &state, STARTING) && begin_starting() != 0) {
         become(NOT_STARTED);
         return ENOMEM;
     }
@@ -254,27 +275,31 @@ static COLD int start(void)
 int collector_start(void)
 {
     /* A carrier registers before anything is READY, or before it runs anything. */
-    if (LIKELY(atomic_load_acquire(&collector.state) == READY) &&
-        LIKELY(atomic_load_relaxed(&mutator_self()->registered)))
-        return runtime_forked() ? ENOTSUP : 0;
+    if (LIKELY(atomic_load_acquire(&collector.state) == READY) && LIKELY(mutator_is_known(mutator_self())))
+        return 0;
     return start();
 }
 
 /* ---- gc.h ---- */
 
+static inline bool can_allocate(void)
+{
+    return LIKELY(collector_start() == 0) && !fault_point(FAULT_ALLOC);
+}
+
 void *vthread_gc_alloc(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC(size) : NULL;
+    return can_allocate() ? GC_MALLOC(size) : NULL;
 }
 
 void *vthread_gc_alloc_atomic(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC_ATOMIC(size) : NULL;
+    return can_allocate() ? GC_MALLOC_ATOMIC(size) : NULL;
 }
 
 void *vthread_gc_alloc_root(size_t size)
 {
-    return LIKELY(collector_start() == 0) ? GC_MALLOC_UNCOLLECTABLE(size) : NULL;
+    return can_allocate() ? GC_MALLOC_UNCOLLECTABLE(size) : NULL;
 }
 
 void vthread_gc_free(void *root)
@@ -291,6 +316,17 @@ char *vthread_gc_strdup(const char *text)
     return copy != NULL ? memcpy(copy, text, bytes) : NULL;
 }
 
+bool finalizer_set(void *object, GC_finalization_proc fn, void *user)
+{
+    static char unchanged;
+    void *user_before = &unchanged;
+
+    if (fault_point(FAULT_ALLOC))
+        return false;
+    GC_register_finalizer_no_order(object, fn, user, NULL, &user_before);
+    return user_before != &unchanged; /* bdwgc has no other way to say that there was no memory */
+}
+
 int vthread_gc_set_finalizer(void *object, vthread_gc_finalizer_t *fn, void *user)
 {
     int error;
@@ -302,8 +338,7 @@ int vthread_gc_set_finalizer(void *object, vthread_gc_finalizer_t *fn, void *use
         return error;
     if (GC_base(object) != object)
         return EINVAL;
-    GC_register_finalizer_no_order(object, fn, user, NULL, NULL);
-    return 0;
+    return finalizer_set(object, fn, user) ? 0 : ENOMEM;
 }
 
 int vthread_gc_register_thread(void)

@@ -39,10 +39,10 @@
 struct mutator {
     ATOMIC(bool) registered;  /* its own, also in signal handlers */
     ATOMIC(bool) registering; /* in the middle of it */
-    bool ours;                /* by us: to be unregistered by us */
+    bool ours;                /* by us: to be unregistered by us; else it may end that, and begin again, at any time */
     char *bottom;             /* of its own stack */
     char *limit;              /* and its other end: of platform threads only, as is */
-    void *handle;             /* bdwgc's */
+    void *handle;             /* bdwgc's, of a platform thread that is ours */
 
     /* Of the present stop of the world; written by the thread, read by the collecting one. */
     uint64_t stop;               /* its number */
@@ -79,6 +79,18 @@ ALWAYS_INLINE struct mutator *mutator_self(void)
 /* Start the collector, if it does not run, and register the calling thread.  0, ENOMEM or ENOTSUP. */
 int collector_start(void);
 
+/* False: no memory. */
+NODISCARD bool finalizer_set(void *object, GC_finalization_proc fn, void *user);
+
+/* ---- continuations.c ---- */
+
+void continuations_init(void);
+/* Of this kind are the objects of collected continuations. */
+bool continuations_are(unsigned object_kind);
+/* With the world stopped: what is to be looked into when such an object is reachable. */
+void continuations_each_range(const struct vthread_cont *c, void (*fn)(const void *from, const void *to, void *user),
+                              void *user);
+
 /* ---- world.c ---- */
 
 /* With bdwgc initialised: take our place in the stopping of the world. */
@@ -92,6 +104,15 @@ NODISCARD bool world_await(unsigned told);
 /* Register the calling OS thread with bdwgc.  bottom: of its own stack.  False: no memory. */
 NODISCARD bool mutator_register(struct mutator *m, char *bottom);
 void mutator_unregister(struct mutator *m);
+
+/*
+ * Does bdwgc know the calling OS thread?  Of one that registered itself it is asked by registering it: what
+ * GC_thread_is_registered says is not true of a thread that it was told is at its end, and that runs destructors.
+ */
+static inline bool mutator_is_known(struct mutator *m)
+{
+    return LIKELY(atomic_load_relaxed(&m->registered)) && (LIKELY(m->ours) || mutator_register(m, m->bottom));
+}
 
 /* ---- roots.c ---- */
 

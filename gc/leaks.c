@@ -13,21 +13,39 @@
 #include "base/memory.h"
 #include "gc/collector.h"
 #include "gc/leaks.h"
+#include "vthread/work.h"
 
 enum {
     KIND_WITHOUT_POINTERS = 0 /* of GC_MALLOC_ATOMIC: GC_I_PTRFREE */,
     SPARE = 4096,
     FRAMES_MAX = 32,
-    LINE_BYTES = 400
+    LINE_BYTES = 400,
+    WIPED_BYTES = 1024
 };
 
 leaks_word leaks_are_wanted;
+
+/*
+ * Addresses of objects are inverted wherever the finder keeps them: a copy that it leaves behind, in a vector
+ * register that a signal or the dynamic linker then saves on the stack, would be a root in the next search.
+ */
+typedef uintptr_t hidden;
+
+static inline hidden hide(void *object)
+{
+    return ~(hidden)object;
+}
+
+static inline void *shown(hidden object)
+{
+    return (void *)~object;
+}
 
 /* Known only to the finder: who waits, since when, for what. */
 struct candidate {
     struct thread *thread;
     uint64_t word;
-    void *object;
+    hidden object;
     bool alive;
 };
 
@@ -38,7 +56,7 @@ static struct {
     size_t room;
     struct candidate *list;
     /* Objects that are marked, and not looked into yet; room for all that the heap can have. */
-    void **marked;
+    hidden *marked;
     size_t marked_count;
     size_t marked_room;
 } leaks;
@@ -50,14 +68,29 @@ void leaks_begin(void)
     leaks.count = 0;
 }
 
+/*
+ * Frames that others may have pointers into, and so reach what they refer to without any root: on stacks that are
+ * dedicated, as those of continuations are.
+ */
+static bool may_be_shared(const struct thread *t)
+{
+    return t->flags & (THREAD_DEDICATED | THREAD_NESTED);
+}
+
+/* Tasks of executors and subtasks are interrupted by the library, too: by a cancellation, a failure, a deadline. */
+static bool may_be_cancelled(const struct thread *t, uint64_t w)
+{
+    return thread_work(t) != NULL && !(w & WORD_DEAF);
+}
+
 /* Where a parked thread waits: only in the queue of a sync object is a slot the object. */
 static bool waits_for_object(struct thread *t, uint64_t w)
 {
     struct thread_waiter *waiter = &thread_waiters[thread_index(t)];
 
     return word_state(w) == WORD_PARKED && (w & WORD_INTERNAL) && !(t->flags & (THREAD_PLATFORM | THREAD_IN_PLACE)) &&
-           atomic_load_relaxed(&t->phase) == VTHREAD_PARKING && waiter->number == word_sequence(w) &&
-           atomic_load_relaxed(&waiter->state) == WAIT_QUEUED;
+           !may_be_shared(t) && !may_be_cancelled(t, w) && atomic_load_relaxed(&t->phase) == VTHREAD_PARKING &&
+           waiter->number == word_sequence(w) && atomic_load_relaxed(&waiter->state) == WAIT_QUEUED;
 }
 
 bool leaks_consider(struct thread *t)
@@ -70,7 +103,7 @@ bool leaks_consider(struct thread *t)
     object = GC_base(atomic_load_relaxed(&t->slot));
     if (object == NULL)
         return false;
-    leaks.list[leaks.count++] = (struct candidate){.thread = t, .word = w, .object = object};
+    leaks.list[leaks.count++] = (struct candidate){.thread = t, .word = w, .object = hide(object)};
     return true;
 }
 
@@ -84,7 +117,7 @@ static void mark(void *word)
     if (object == NULL || GC_is_marked(object))
         return;
     GC_set_mark_bit(object);
-    leaks.marked[leaks.marked_count++] = object;
+    leaks.marked[leaks.marked_count++] = hide(object);
 }
 
 NO_SANITIZE static void mark_range(const void *from, const void *to)
@@ -93,30 +126,46 @@ NO_SANITIZE static void mark_range(const void *from, const void *to)
         mark(*at);
 }
 
+static void mark_range_of_continuation(const void *from, const void *to, void *unused)
+{
+    (void)unused;
+    mark_range(from, to);
+}
+
 static void mark_all_from(struct thread *t)
 {
     roots_each_range(t, mark_range);
     while (leaks.marked_count > 0) {
-        void *object = leaks.marked[--leaks.marked_count];
+        void *object = shown(leaks.marked[--leaks.marked_count]);
         size_t bytes;
+        int kind = GC_get_kind_and_size(object, &bytes);
 
-        if (GC_get_kind_and_size(object, &bytes) != KIND_WITHOUT_POINTERS)
+        if (continuations_are((unsigned)kind))
+            continuations_each_range(object, mark_range_of_continuation, NULL);
+        else if (kind != KIND_WITHOUT_POINTERS)
             mark_range(object, (char *)object + bytes);
     }
 }
 
-void leaks_find(void)
+/* Overwrite what the functions above have left on this stack, which the next search will look into. */
+NOINLINE static void wipe(void)
 {
-    bool found = leaks_wanted();
+    char frame[WIPED_BYTES];
 
-    if (!found)
-        return;
+    memset(frame, 0, sizeof frame);
+    __asm__ volatile("" : : "r"(frame) : "memory");
+}
+
+NOINLINE static void find_with_world_stopped(void)
+{
+    bool found = true;
+
     while (found) {
         found = false;
         for (size_t i = 0; i < leaks.count; i++) {
             struct candidate *c = &leaks.list[i];
 
-            if (!c->alive && GC_is_marked(c->object)) {
+            if (!c->alive && GC_is_marked(shown(c->object))) {
                 c->alive = found = true;
                 mark_all_from(c->thread);
             }
@@ -125,6 +174,14 @@ void leaks_find(void)
     for (size_t i = 0; i < leaks.count; i++)
         if (!leaks.list[i].alive)
             mark_all_from(leaks.list[i].thread);
+}
+
+void leaks_find(void)
+{
+    if (!leaks_wanted())
+        return;
+    find_with_world_stopped();
+    wipe();
     leaks.done = true;
 }
 
@@ -132,6 +189,9 @@ void leaks_find(void)
 
 static void *reserve(size_t bytes)
 {
+    if (fault_point(FAULT_RESERVE))
+        return NULL;
+
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     return p != MAP_FAILED ? p : NULL;

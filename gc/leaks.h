@@ -8,6 +8,9 @@
  * is alive, and what it reaches is marked, too; and so on, until no more come to life.  The rest are
  * leaked.  In the end what those reach is marked as well: nothing is freed under a thread that exists.
  *
+ * Never named is a thread that another wait of the library's may come to the end of: whose wait has a deadline, who is
+ * pinned, a task or subtask (unless its wait cannot be interrupted); nor one whose frames others may point into.
+ *
  * A finalizer could still signal what is found unreachable.  It would run after the collection, or be waiting to, and
  * what it can reach is a root by then.  So only what two collections in a row have found is a leak: what became
  * unreachable between them could be reached in the first.

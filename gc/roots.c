@@ -226,10 +226,8 @@ static void push_thread(struct thread *t)
     struct thread_extra *extra = thread_extra(t);
 
     if (UNLIKELY(leaks_wanted()) && leaks_consider(t)) {
-        if (extra != NULL) { /* what is its own alone */
-            memory_pass_over(extra->copy);
+        if (extra != NULL) /* its own alone; the copy of its argument may be known to others */
             memory_pass_over(extra->locals);
-        }
         return;
     }
     push_word(atomic_load_relaxed(&t->slot));
@@ -279,9 +277,14 @@ static void push_bodies(void)
 
     for (uint32_t i = 1; i <= count; i++) {
         struct vthread_cont *c = stack_at(i)->body;
+        enum nested_state state = c != NULL ? atomic_load_relaxed(&c->state) : NESTED_FREE;
 
-        if (c != NULL && atomic_load_relaxed(&c->state) == NESTED_SUSPENDED)
+        if (state == NESTED_SUSPENDED && !c->away) /* else see continuations.c */
             push_suspended(c);
+        else if (state == NESTED_RUNNING)
+            push_word(c); /* one that is away; and who runs it may not know it any more */
+        else if (state == NESTED_DONE && !c->away)
+            push_word(c->value); /* whoever runs it again is told */
     }
 }
 

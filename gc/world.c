@@ -45,7 +45,8 @@ static const struct stack *stack_around(struct mutator *m, const char *here)
     return stack_table != NULL ? stack_find(here, &in_guard) : NULL;
 }
 
-/* Without a handle bdwgc looks the thread up: with its lock held, which the collecting thread has. */
+/* Without a handle bdwgc looks the thread up, for which its lock is held: by the collecting thread, while it stops us.
+ */
 static void set_bottom(struct mutator *m, char *bottom)
 {
     GC_set_stackbottom(m->handle, &(struct GC_stack_base){.mem_base = bottom});
@@ -54,8 +55,11 @@ static void set_bottom(struct mutator *m, char *bottom)
 /* The thread is about to be stopped, or to collect: bdwgc scans from here up to ... */
 static void note_place(struct mutator *m, char *here)
 {
+    uint64_t stop = atomic_load_relaxed(&world.stop);
     stack_t signal_stack;
 
+    if (m->stop == stop) /* bdwgc may send a signal twice; the second may come when the world goes on already */
+        return;
     m->processor = processor_self();
     m->innermost = nested_self()->innermost;
     m->on_signal_stack = false;
@@ -68,21 +72,30 @@ static void note_place(struct mutator *m, char *here)
     } else if (m->bottom != NULL) {
         set_bottom(m, m->bottom);
     }
-    uint64_t stop = atomic_load_relaxed(&world.stop);
-
-    if (m->stop == stop) /* bdwgc may send a signal twice */
-        return;
     m->stop = stop;
     m->next = atomic_load_relaxed(&world.stopped);
     while (!atomic_cas_acq_rel(&world.stopped, &m->next, m))
         ;
 }
 
-/* Should the program call GC_do_blocking there, the bottom shall be that of the thread's own stack. */
-static void forget_place(struct mutator *m)
+static void *reset_bottom(void *m)
 {
-    if (m->processor == NULL && m->handle != NULL)
-        set_bottom(m, m->bottom);
+    set_bottom(m, ((struct mutator *)m)->bottom);
+    return NULL;
+}
+
+/*
+ * Should the program call GC_do_blocking there, the bottom shall be that of the thread's own stack.  Nobody
+ * who is stopped has bdwgc's lock, so it can be taken here.
+ */
+static void forget_place(struct mutator *m, bool locked)
+{
+    if (m->processor != NULL || m->bottom == NULL || (m->on == NULL && !m->on_signal_stack))
+        return;
+    if (m->handle != NULL || locked)
+        reset_bottom(m);
+    else
+        GC_call_with_alloc_lock(reset_bottom, m);
 }
 
 /* ---- registering ---- */
@@ -141,7 +154,7 @@ static void on_suspend(int signal, siginfo_t *info, void *context)
     } else {
         note_place(m, __builtin_frame_address(0));
         world.suspend.sa_sigaction(signal, info, context);
-        forget_place(m);
+        forget_place(m, false);
     }
     errno = saved;
 }
@@ -177,7 +190,7 @@ static void on_event(GC_EventType event)
     } else if (event == GC_EVENT_PRE_START_WORLD) {
         leaks_find();
     } else if (event == GC_EVENT_POST_START_WORLD) {
-        forget_place(m);
+        forget_place(m, true);
         roots_forget();
     }
     if (world.event != NULL)

@@ -11,7 +11,7 @@
  *
  *   - static variables of the program and of every library, also of those loaded later;
  *   - the frames and registers of every virtual thread, whether it runs, waits or is pinned, wherever
- *     its frames happen to be, and those of suspended continuations (continuation.h);
+ *     its frames happen to be, and those of suspended continuations (continuation.h), but see vthread_gc_cont_new;
  *   - what the library holds of the program's: arguments and copies of them, results that nobody has
  *     joined yet, values of keys, scoped values, elements of queues, tasks and futures, pooled objects;
  *   - the stacks of platform threads that are registered: those that have made any call of this library
@@ -40,6 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <vthread/continuation.h>
 #include <vthread/vthread.h>
 
 #ifdef __cplusplus
@@ -106,6 +107,23 @@ VTHREAD_API int vthread_gc_register_thread(void);
  */
 VTHREAD_API void vthread_gc_collect(void);
 
+/*
+ * vthread_cont_new for a continuation that is collected: a generator that is dropped half-way.
+ *
+ * Others that are suspended are roots with all their frames, until vthread_cont_free.  This one is kept by pointers to
+ * it, like any object from vthread_gc_alloc, and its frames keep what they refer to only as long as it is reachable
+ * itself, so they may refer to it, or to what refers to it.  When nothing does any more, its frames are dropped and its
+ * stack is used again: nothing in the frames runs, as with vthread_cont_free, which may be called as well, and not after
+ * that.  While it runs it is kept.  Scoped values that it has bound are roots.  Those that no collection has found by the
+ * time of vthread_runtime_shutdown count as left there.
+ *
+ * The handle must be kept where the collector looks: not in memory from malloc.
+ *
+ * Returns as vthread_cont_new; ENOTSUP also if the collector cannot work.
+ */
+VTHREAD_API int vthread_gc_cont_new(vthread_cont_t **ret_cont, const vthread_cont_scope_t *scope,
+                                    void *(*fn)(void *arg), void *arg);
+
 /* ---- leaks ---- */
 
 /* A virtual thread that waits for ever. */
@@ -118,11 +136,12 @@ typedef struct vthread_leak {
  * Find the virtual threads that wait for ever: without a deadline, on a sync object (sync.h) in collected
  * memory that no thread can reach but those that wait for ever themselves.  Go's goroutine leak profile, in C.
  *
- * What is found is so: only vthread_interrupt can end such a wait (or a pointer to the object that is
- * disguised, or kept where the collector does not look).  What is not found may be a leak all the same: the finder
- * is silent about objects in other memory (static, malloc), about queues, joins and parks, pinned
- * threads, and where something merely looks like a pointer.  Nothing is freed or ended: what to do is the program's
- * business.
+ * What is found is so: such a wait can end only by vthread_interrupt with the thread's handle, or by the end of the
+ * runtime (or by a pointer to the object that is disguised, or kept where the collector does not look).  What is not
+ * found may be a leak all the same: the finder is silent about objects in other memory (static, malloc), about queues,
+ * joins and parks, about pinned threads, threads on dedicated stacks and inside continuations, whose frames others may
+ * point into, about tasks of executors and subtasks, which may be cancelled, and where something merely looks like a
+ * pointer.  Nothing is freed or ended: what to do is the program's business.
  *
  * Fills in up to n, and returns how many there are (0: all is well), or -EINVAL (no room for n), -EBUSY (another
  * search is under way), -ENOMEM, or -ENOTSUP (the collector cannot work, is told not to, or this is the child of a

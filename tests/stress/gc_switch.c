@@ -162,16 +162,29 @@ static void reuse(void)
     }
 }
 
+/*
+ * So many times a carrier is stopped, not so many collections: with more carriers than CPUs a collection waits
+ * until the kernel has let each of them run, for the length of a time slice or two.
+ */
+static long collections(long stops)
+{
+    vthread_runtime_stats_t stats;
+
+    MUST(vthread_runtime_stats(&stats));
+    return stops / stats.parallelism > 0 ? stops / stats.parallelism : 1;
+}
+
 int main(int argc, char **argv)
 {
     static void *(*const bodies[])(void *arg) = {yield, park, yield_here_and_there, run_outer};
-    struct stress s = stress_begin(argc, argv, 2000);
+    struct stress s = stress_begin(argc, argv, 4000);
+    long rounds = collections(s.count);
     vthread_t threads[THREADS];
 
     /* Those that park come in pairs, whose numbers differ by 4. */
     for (uintptr_t i = 0; i < THREADS; i++)
         partner[i] = threads[i] = stress_start(bodies[i % 4], (void *)i);
-    for (long i = 0; i < s.count && atomic_load(&wrong) == 0; i++) {
+    for (long i = 0; i < rounds && atomic_load(&wrong) == 0; i++) {
         vthread_gc_collect();
         reuse();
     }

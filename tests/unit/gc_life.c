@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <dlfcn.h>
+#include <link.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,8 @@
 #define GC_THREADS
 #define GC_NO_THREAD_REDIRECTS
 #include <gc.h>
+
+TestSuite(gc_life, .fini = help_fini);
 
 static unsigned os_threads(const char *named)
 {
@@ -208,6 +211,17 @@ Test(gc_life, platform_threads_come_and_go)
     }
 }
 
+static vthread_key_t life_key;
+static vthread_cont_scope_t life_scope = VTHREAD_CONT_SCOPE_INITIALIZER("life");
+
+static void *waste_some(void *arg)
+{
+    for (int i = 0; i < 20000; i++)
+        if (vthread_gc_alloc(16 + i % 300) == NULL)
+            return NULL;
+    return arg;
+}
+
 /* One that knows bdwgc itself is left as it is. */
 static void *registers_itself(void *arg)
 {
@@ -237,6 +251,135 @@ Test(gc_life, platform_threads_that_register_themselves)
     churn(NULL);
 }
 
+/* It may end that, and begin again: what we know of it must not be what bdwgc knew of it before. */
+static void *registers_itself_again(void *arg)
+{
+    struct GC_stack_base base;
+    struct object *o;
+
+    GC_get_stack_base(&base);
+    for (int i = 0; i < 20; i++) {
+        vthread_t wastes;
+
+        if (GC_register_my_thread(&base) != GC_SUCCESS || vthread_gc_register_thread() != 0)
+            return NULL;
+        o = object_new(1);
+        if (vthread_create(&wastes, NULL, churn, NULL) != 0 || vthread_join(wastes, NULL) != 0 ||
+            !object_is_whole(o, 1) || vthread_create(&wastes, NULL, waste_some, NULL) != 0 ||
+            GC_unregister_my_thread() != GC_SUCCESS)
+            return NULL;
+        usleep(1000); /* its place at bdwgc may be used for something else */
+        if (GC_register_my_thread(&base) != GC_SUCCESS)
+            return NULL;
+        o = GC_MALLOC(sizeof *o);
+        o->magic = MAGIC;
+        usleep(1000);
+        if (vthread_join(wastes, NULL) != 0 || o->magic != MAGIC || GC_unregister_my_thread() != GC_SUCCESS)
+            return NULL;
+    }
+    /* With the next call it is one that others register. */
+    o = object_new(2);
+    if (!GC_thread_is_registered())
+        return NULL;
+    vthread_gc_collect();
+    return object_is_whole(o, 2) ? arg : NULL;
+}
+
+Test(gc_life, platform_threads_that_register_themselves_again)
+{
+    pthread_t t;
+    void *result;
+
+    cr_assert_not_null(vthread_gc_alloc(1));
+    cr_assert_eq(pthread_create(&t, NULL, registers_itself_again, &stage), 0);
+    pthread_join(t, &result);
+    cr_assert_not_null(result);
+    churn(NULL);
+}
+
+/* The loader's lock is held by whoever looks at the list of libraries; exceptions do that. */
+static int look_at_library(struct dl_phdr_info *info, size_t bytes, void *user)
+{
+    (void)info, (void)bytes, (void)user;
+    for (int i = 0; i < 1000; i++)
+        vthread_spin_hint();
+    return atomic_load(&stage) != 0;
+}
+
+static void *look_at_libraries(void *arg)
+{
+    while (atomic_load(&stage) == 0) {
+        dl_iterate_phdr(look_at_library, NULL);
+        vthread_yield();
+    }
+    return arg;
+}
+
+static void *collect_often(void *arg)
+{
+    for (int i = 0; i < 200; i++)
+        vthread_gc_collect();
+    atomic_store(&stage, 1);
+    return arg;
+}
+
+Test(gc_life, collections_while_the_list_of_libraries_is_locked)
+{
+    vthread_t looks[2];
+
+    help_configure(3);
+    help_run(allocate, NULL);
+    for (int i = 0; i < 2; i++)
+        looks[i] = help_start(look_at_libraries, NULL);
+    help_run(collect_often, NULL);
+    for (int i = 0; i < 2; i++)
+        help_join(looks[i]);
+}
+
+/* The runtime is taken down and starts again under collections that another thread makes. */
+static void *collect_until(void *arg)
+{
+    while (atomic_load(&stage) == 0) {
+        vthread_gc_collect();
+        free(malloc(100));
+    }
+    return arg;
+}
+
+static void *one_of_a_life(void *arg)
+{
+    struct object *o = object_new(2);
+    vthread_cont_t *c;
+
+    vthread_yield();
+    CHECK(vthread_cont_new(&c, &life_scope, help_return, arg) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    CHECK(object_is_whole(o, 2));
+    return NULL;
+}
+
+Test(gc_life, lives_of_the_runtime_under_collections)
+{
+    pthread_t t;
+
+    cr_assert_not_null(vthread_gc_alloc(1));
+    cr_assert_eq(pthread_create(&t, NULL, collect_until, NULL), 0);
+    for (int life = 0; life < 100 / HELP_SLOW; life++) {
+        vthread_t threads[20];
+
+        for (int i = 0; i < 20; i++)
+            threads[i] = help_start_with(&(vthread_attr_t){.stack = i % 3 == 0 ? VTHREAD_STACK_DEDICATED : 0,
+                                                           .stack_bytes = i % 3 == 0 ? 300 * 1024 : 0},
+                                         one_of_a_life, NULL);
+        for (int i = 0; i < 20; i++)
+            help_join(threads[i]);
+        help_shutdown();
+    }
+    atomic_store(&stage, 1);
+    pthread_join(t, NULL);
+}
+
 Test(gc_life, programs_that_have_initialised_it)
 {
     GC_INIT();
@@ -248,6 +391,54 @@ Test(gc_life, programs_that_have_initialised_it)
     help_run(churn, NULL);
     cr_assert_eq(o->magic, MAGIC);
     cr_assert(object_is_whole(object_new(3), 3));
+}
+
+Test(gc_life, programs_that_initialise_it_afterwards)
+{
+    struct object *o;
+
+    help_run(allocate, NULL);
+    GC_INIT();
+    GC_allow_register_threads();
+    o = GC_MALLOC(sizeof *o);
+    o->magic = MAGIC;
+    help_run(churn, NULL);
+    cr_assert_eq(o->magic, MAGIC);
+    cr_assert(object_is_whole(object_new(3), 3));
+}
+
+/* Threads that are made by bdwgc's pthread_create, which also ends their registration, before we are told. */
+static void *made_by_bdwgc(void *arg)
+{
+    struct object *o = object_new(4);
+    bool whole = vthread_sleep_ms(1) == 0 && vthread_setspecific(life_key, arg) == 0;
+
+    churn(NULL);
+    return whole && object_is_whole(o, 4) ? arg : NULL;
+}
+
+static void allocate_at_end(void *value)
+{
+    if (value == &stage && object_new(6) != NULL)
+        atomic_fetch_add(&stage, 1);
+}
+
+Test(gc_life, platform_threads_that_bdwgc_makes)
+{
+    pthread_t t[8];
+    void *result;
+
+    cr_assert_eq(vthread_key_create(&life_key, allocate_at_end), 0);
+    cr_assert_not_null(vthread_gc_alloc(1));
+    for (int i = 0; i < 8; i++)
+        cr_assert_eq(GC_pthread_create(&t[i], NULL, made_by_bdwgc, &stage), 0);
+    help_run(churn, NULL);
+    for (int i = 0; i < 8; i++) {
+        cr_assert_eq(GC_pthread_join(t[i], &result), 0);
+        cr_assert_not_null(result);
+    }
+    cr_assert_eq(atomic_load(&stage), 8);
+    churn(NULL);
 }
 
 static void **plugin_root;
@@ -425,6 +616,26 @@ Test(gc_life, the_child_of_a_fork_has_none)
         _exit(vthread_gc_alloc(10) == NULL ? 0 : 1);
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert_eq(status, 0);
+}
+
+/* Also when the parent has never started the runtime. */
+Test(gc_life, the_child_of_a_fork_without_the_runtime_has_none)
+{
+    int status;
+    pid_t child;
+
+    cr_assert_not_null(vthread_gc_alloc(10));
+    child = fork();
+    if (child == 0) {
+        vthread_gc_collect();
+        _exit(vthread_gc_alloc(10) == NULL && vthread_gc_register_thread() == ENOTSUP &&
+                      vthread_find_leaks(NULL, 0) == -ENOTSUP
+                  ? 0
+                  : 1);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0);
+    cr_assert_not_null(vthread_gc_alloc(10));
 }
 
 /* Waits of the library go on over the signals. */

@@ -4,6 +4,8 @@
  */
 #include "gc_help.h"
 
+TestSuite(gc_roots, .fini = help_fini);
+
 static atomic_uint arrived;
 static atomic_bool go_on;
 static atomic_uint broken;
@@ -137,9 +139,10 @@ static void *hold_running(void *arg)
     return NULL;
 }
 
+/* Two carriers are left for the others, who could not change carriers else (VTHREAD_FORCE_MIGRATE). */
 Test(gc_roots, registers_of_running_threads)
 {
-    reset(0, 3);
+    reset(0, 4);
     frames_hold(NULL, hold_running, 2);
 }
 
