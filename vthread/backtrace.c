@@ -58,16 +58,33 @@ ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 #ifdef VTHREAD_HAS_UNWIND
 #include <libunwind.h>
 
+enum { PAGES_AT_ONCE = 64, STANDING_BYTES = 64 * 1024 };
+
 /* What many backtraces share. */
 struct backtracer {
     unw_addr_space_t space;
     char *copy;
     size_t room;
+    char page[PAGE_BYTES];
 };
 
 _Static_assert(sizeof(unw_word_t) == sizeof(uint64_t), "registers of an image");
 
 #if defined(__x86_64__)
+static void set_stand(struct image *image, const struct stand *stand)
+{
+    static const int saved[STAND_WORDS] = {UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_R12, UNW_X86_64_R13,
+                                           UNW_X86_64_R14, UNW_X86_64_R15, UNW_X86_64_RSP, UNW_X86_64_RIP};
+
+    for (int i = 0; i < STAND_WORDS; i++)
+        image_set_register(image, saved[i], stand->words[i]);
+}
+
+static uint64_t sp_of(const struct stand *stand)
+{
+    return stand->words[6];
+}
+
 void image_read_registers(struct image *image)
 {
     static const int saved[] = {UNW_X86_64_R15, UNW_X86_64_R14, UNW_X86_64_R13, UNW_X86_64_R12,
@@ -81,6 +98,19 @@ void image_read_registers(struct image *image)
     image_set_register(image, UNW_X86_64_RSP, image->low + sizeof saved / sizeof saved[0] * sizeof word);
 }
 #elif defined(__aarch64__)
+static void set_stand(struct image *image, const struct stand *stand)
+{
+    for (int i = 0; i < 12; i++)
+        image_set_register(image, UNW_AARCH64_X19 + i, stand->words[i]);
+    image_set_register(image, UNW_AARCH64_SP, stand->words[12]);
+    image_set_register(image, UNW_AARCH64_PC, stand->words[13]);
+}
+
+static uint64_t sp_of(const struct stand *stand)
+{
+    return stand->words[12];
+}
+
 void image_read_registers(struct image *image)
 {
     uint64_t word = 0;
@@ -93,6 +123,37 @@ void image_read_registers(struct image *image)
     image_set_register(image, UNW_AARCH64_SP, image->low + 160);
 }
 #endif
+
+void image_copy(struct image *image, uint64_t low, uint64_t high)
+{
+    int saved = errno;
+    uint64_t at = low;
+
+    while (at < high) {
+        struct iovec there[PAGES_AT_ONCE];
+        struct iovec here = {image->copy + (at - low), 0};
+        uint64_t end = at;
+        ssize_t got;
+        int n = 0;
+
+        for (; n < PAGES_AT_ONCE && end < high; n++) { /* whole ones only are copied: each a page at most */
+            uint64_t next = end / PAGE_BYTES * PAGE_BYTES + PAGE_BYTES;
+
+            next = next < high ? next : high;
+            there[n] = (struct iovec){(void *)end, next - end};
+            end = next;
+        }
+        here.iov_len = end - at;
+        got = process_vm_readv(getpid(), &here, 1, there, (unsigned long)n, 0);
+        if (got > 0)
+            at += (uint64_t)got;
+        if (got <= 0 || at < end)
+            break;
+    }
+    image->low = low;
+    image->high = at;
+    errno = saved;
+}
 
 static unw_accessors_t *local_accessors(void)
 {
@@ -326,19 +387,15 @@ static bool is_held_for_copying(struct stack *s)
     return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
 }
 
-int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+/* Has left its stack, and lies there, or frozen. */
+static int backtrace_off_stack(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     struct image image = {.copy = NULL};
-    struct stack *s;
-    bool loose;
-    bool held;
+    struct stack *s = stack_at(stack_index_seen(t));
+    bool loose = !is_held_for_copying(s);
+    bool held = !loose && stack_word_try(&s->word);
     int count;
 
-    if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
-        return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
-    s = stack_at(stack_index_seen(t));
-    loose = !is_held_for_copying(s);
-    held = !loose && stack_word_try(&s->word);
     if (atomic_load_acquire(&t->word) != word)
         count = -EAGAIN;
     else
@@ -353,6 +410,75 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
         count = image_unwind(b, &image, pcs, n);
     }
     return count;
+}
+
+int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
+        return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
+    return backtrace_off_stack(b, t, word, pcs, n);
+}
+
+NO_SANITIZE NOINLINE static struct stand stand_seen(const struct parker *parker)
+{
+    struct stand stand;
+
+    for (int i = 0; i < STAND_WORDS; i++)
+        stand.words[i] = ((const volatile struct stand *)&parker->stand)->words[i];
+    return stand;
+}
+
+/* Its frames lie above where it sleeps; how far up, the kernel finds out. */
+static int backtrace_standing(struct backtracer *b, struct thread *t, uint64_t word, const struct parker *parker,
+                              void **pcs, int n)
+{
+    struct stand stand = stand_seen(parker);
+    struct image image = {.copy = room(b, STANDING_BYTES), .is_sample = true, .page = b->page};
+
+    if (image.copy == NULL)
+        return -ENOMEM;
+    set_stand(&image, &stand);
+    image_copy(&image, sp_of(&stand), sp_of(&stand) + STANDING_BYTES);
+    atomic_fence_seq_cst(); /* all of that before: */
+    if (atomic_load_relaxed(&t->word) != word || image.high == image.low)
+        return -EAGAIN;
+    return image_unwind(b, &image, pcs, n);
+}
+
+NO_SANITIZE NOINLINE static struct thread *mounted_seen(const struct processor *p)
+{
+    return *(struct thread *const volatile *)&p->current;
+}
+
+NO_SANITIZE NOINLINE static const struct parker *platform_parker_seen(const struct thread *t)
+{
+    return *(void *const volatile *)&t->cont.sp;
+}
+
+NO_SANITIZE NOINLINE static unsigned carrier_seen(const struct thread *t)
+{
+    return t->carrier;
+}
+
+/* What is read of the thread stays as it is for as long as it waits; so it is good if its word is the same afterwards.
+ */
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    uint8_t flags = thread_flags_seen(t);
+    unsigned number = carrier_seen(t);
+    const struct processor *p;
+
+    if (!(flags & THREAD_IN_PLACE) || atomic_load_acquire(&t->word) != word)
+        return -EAGAIN;
+    if (flags & THREAD_PLATFORM)
+        return backtrace_standing(b, t, word, platform_parker_seen(t), pcs, n);
+    if (number >= atomic_load_acquire(&pool.count))
+        return -EAGAIN;
+    p = (const struct processor *)(void *)pool_carrier(number);
+    if (mounted_seen(p) == t)
+        return backtrace_standing(b, t, word, &p->parker, pcs, n);
+    /* It has given its stack up meanwhile, and its carrier sleeps without one. */
+    return flags & THREAD_NESTED ? -EAGAIN : backtrace_off_stack(b, t, word, pcs, n);
 }
 #else
 void image_read_registers(struct image *image)
@@ -378,6 +504,11 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
 {
     (void)b, (void)t, (void)word, (void)pcs, (void)n;
     return -ENOTSUP;
+}
+
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    return backtrace_parked(b, t, word, pcs, n);
 }
 
 int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n)

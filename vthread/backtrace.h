@@ -17,4 +17,10 @@ void backtracer_free(struct backtracer *b);
  */
 int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t w, void **pcs, int n);
 
+/*
+ * The same of one that waits on its OS thread, in PINNED or TIMED_PINNED: a platform thread, or a virtual one on its
+ * carrier.  The caller keeps carriers in being.
+ */
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t w, void **pcs, int n);
+
 #endif

@@ -40,6 +40,9 @@ NO_SANITIZE static inline void copy_words(char *to, const char *from, size_t byt
 /* Those that a thread that has left has laid down at the inner end of its frames, which are all here. */
 void image_read_registers(struct image *image);
 
+/* Frames from low on, up to high or to where no memory is, into image->copy.  By the kernel, in signal handlers too. */
+void image_copy(struct image *image, uint64_t low, uint64_t high);
+
 /* Return addresses, innermost first; how many, or -ENOTSUP or -ENOMEM. */
 int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n);
 

@@ -3,11 +3,13 @@
 #include "sync_help.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
 #include <vthread/executor.h>
+#include <vthread/local.h>
 #include <vthread/scope.h>
 
 #include "base/panic.h"
@@ -418,7 +420,7 @@ Test(dump, lines_of_frozen_frames_whose_stack_is_in_use)
     fd = dump_json();
     expect_members(fd);
     cr_expect_str_eq(ask(fd, THREADS "threads | select(.name == \"spinner\") | [.noStack, (.stack | length)]"),
-                     "[\"it is running\",0]");
+                     "[\"it is running, and its carrier is not to be interrupted\",0]");
     close(fd);
     end_members(threads);
     help_join(spinner);
@@ -485,6 +487,294 @@ Test(dump, from_a_virtual_thread)
     cr_assert_str_eq(ask(own_file, THREADS "threads | select(.name == \"author\") | [.state, .virtual]"),
                      "[\"WAITING\",true]");
     close(own_file);
+}
+
+/* ---- stacks of threads that have a CPU or an OS thread to themselves ---- */
+
+static int work_line;
+
+NOINLINE static void work_here(void)
+{
+    work_line = __LINE__ + 2;
+    while (!atomic_load(&stop))
+        vthread_spin_hint();
+}
+
+static void *work(void *arg)
+{
+    (void)arg;
+    work_here();
+    __asm__ volatile(""); /* no tail call */
+    return NULL;
+}
+
+/* Does the dump have it, with both functions?  It may have had no CPU on which to answer in time, and then says so. */
+static bool has_work(int fd, vthread_t t)
+{
+    const char *answer = ask(fd,
+                             THREADS "threads | select(.tid == \"%s\") | [.state, .noStack, "
+                                     "(.stack | map(split(\"+\")[0]) | (index(\"work\") // 0) - "
+                                     "(index(\"work_here\") // 0))]",
+                             id_of(t));
+
+    if (strcmp(answer, "[\"RUNNABLE\",\"it is running\",0]") == 0)
+        return false;
+    cr_assert_str_eq(answer, "[\"RUNNABLE\",null,1]", "%s: %s", answer,
+                     ask(fd, THREADS "threads | select(.tid == \"%s\")", id_of(t)));
+    return true;
+}
+
+#if BUILT_WITH_TSAN
+#define NEEDS_SAMPLES() cr_skip_test("ThreadSanitizer puts signals off")
+#else
+#define NEEDS_SAMPLES() NEEDS_LINES()
+#endif
+
+/* Who asks for dumps by a signal lets carriers be interrupted at any time. */
+Test(dump, lines_of_running_threads)
+{
+    vthread_t t[2];
+    int fd;
+
+    NEEDS_SAMPLES();
+    cr_assert_eq(setenv("VTHREAD_DUMP_SIGNAL", "USR2", 1), 0);
+    help_configure(2);
+    t[0] = start_named("worker", work, NULL);
+    t[1] = help_start_with(&(vthread_attr_t){.name = "dedicated", .stack = VTHREAD_STACK_DEDICATED}, work, NULL);
+    cr_assert(REACHES(t[0], VTHREAD_RUNNING) && REACHES(t[1], VTHREAD_RUNNING));
+    cr_assert(EVENTUALLY(work_line > 0));
+    for (int seen[2] = {0, 0}; seen[0] < 3 || seen[1] < 3;) { /* at any instruction */
+        fd = dump_json();
+        for (int i = 0; i < 2; i++)
+            seen[i] += has_work(fd, t[i]);
+        close(fd);
+    }
+    atomic_store(&stop, true);
+    help_join(t[0]);
+    help_join(t[1]);
+}
+
+static atomic_int ready;
+
+static void *yield_in_here(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&ready, 1);
+    while (!atomic_load(&stop)) {
+        for (volatile int i = 0; i < 10000; i++)
+            ;
+        vthread_yield();
+    }
+    return NULL;
+}
+
+/* Carriers that come by let themselves be interrupted while a dump is made, and not after it. */
+Test(dump, lines_of_threads_that_yield)
+{
+    vthread_t t[4];
+    bool seen = false;
+
+    NEEDS_SAMPLES();
+    help_configure(2);
+    for (int i = 0; i < 4; i++)
+        t[i] = start_named("yielder", yield_in_here, NULL);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 4));
+    for (int i = 0; i < 1000 && !seen; i++) {
+        int fd = dump_json();
+
+        seen = *ask(fd, THREADS "threads | select(.name == \"yielder\" and .carrier != null) | .stack[] | "
+                                "select(startswith(\"yield_in_here+\"))") != '\0';
+        close(fd);
+    }
+    cr_expect(seen);
+    atomic_store(&stop, true);
+    for (int i = 0; i < 4; i++)
+        help_join(t[i]);
+}
+
+static int ends_of_wait[2];
+
+NOINLINE static int wait_in_the_kernel(void)
+{
+    struct pollfd entry = {.fd = ends_of_wait[0], .events = POLLIN};
+    int result;
+
+    atomic_store(&ready, 1);
+    result = poll(&entry, 1, -1); /* which no signal restarts */
+    __asm__ volatile("" : "+r"(result));
+    return result;
+}
+
+static void *block(void *arg)
+{
+    int result;
+
+    if (arg != NULL)
+        CHECK(vthread_blocking_begin("as a test") == 0);
+    result = wait_in_the_kernel();
+    __asm__ volatile("" : "+r"(result));
+    if (arg != NULL)
+        vthread_blocking_end();
+    CHECK(result == 1);
+    return NULL;
+}
+
+/* Where a thread is in a system call, it is not cut short. */
+static void expect_blocked(void *how)
+{
+    vthread_t t;
+
+    cr_assert_eq(setenv("VTHREAD_DUMP_SIGNAL", "USR2", 1), 0);
+    cr_assert_eq(pipe(ends_of_wait), 0);
+    t = start_named("blocked", block, how);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 1));
+    for (int i = 0; i < 10; i++) {
+        int fd = dump_json();
+
+        cr_expect_str_eq(ask(fd, THREADS "threads | select(.name == \"blocked\") | [.state, .carrier != null]"),
+                         "[\"RUNNABLE\",true]");
+        close(fd);
+    }
+    cr_assert_eq(write(ends_of_wait[1], "x", 1), 1);
+    help_join(t);
+}
+
+Test(dump, of_an_unannounced_system_call)
+{
+    NEEDS_SAMPLES();
+    expect_blocked(NULL);
+}
+
+Test(dump, of_a_blocking_section)
+{
+    NEEDS_SAMPLES();
+    expect_blocked(&something);
+}
+
+NOINLINE static void pinned_here(void *arg)
+{
+    park_on(arg);
+    __asm__ volatile("");
+}
+
+static void *pin_and_park(void *arg)
+{
+    CHECK(vthread_pin("because of that") == 0);
+    pinned_here(arg);
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+/* Its carrier says the same as the thread, which has its stack, the reason and the blocker in the dump. */
+static void expect_pinned(vthread_t t)
+{
+    char expected[128];
+    int fd;
+
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    fd = dump_json();
+    snprintf(expected, sizeof expected, "[\"PINNED\",\"because of that\",\"%p\",null,\"%s\",\"blocked\"]",
+             (void *)&something, id_of(t));
+    cr_expect_str_eq(ask(fd,
+                         THREADS ". as $d | threads | select(.tid == \"%s\") | . as $t | $d.threadDump.carriers[] | "
+                                 "select(.carrier == $t.carrier) | [$t.internalState, $t.pinned, "
+                                 "$t.parkBlocker.object, $t.noStack, .thread, .state]",
+                         id_of(t)),
+                     expected, "%s", ask(fd, "."));
+    cr_expect_str_eq(ask(fd,
+                         THREADS "threads | select(.tid == \"%s\") | .stack | map(split(\"+\")[0]) | "
+                                 "index(\"pin_and_park\") - index(\"pinned_here\")",
+                         id_of(t)),
+                     "1", "%s", ask(fd, "."));
+    close(fd);
+    atomic_store(&stop, true);
+    vthread_unpark(t);
+    help_join(t);
+}
+
+Test(dump, lines_of_pinned_threads)
+{
+    NEEDS_LINES();
+    expect_pinned(start_named("pinned", pin_and_park, &something));
+}
+
+Test(dump, lines_of_pinned_threads_that_share_a_stack)
+{
+    vthread_runtime_params_t params = {.stacks = 1, .sole_stacks = UINT_MAX};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_pinned(start_named("pinned", pin_and_park, &something));
+}
+
+/* ... and whose frames are frozen, because another one runs there now. */
+Test(dump, lines_of_pinned_threads_whose_stack_is_in_use)
+{
+    vthread_runtime_params_t params = {.stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_t t, spinner;
+    atomic_bool enough = false;
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    t = start_named("pinned", pin_and_park, &something);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    spinner = help_start(help_spin, &stop);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    expect_pinned(t);
+    atomic_store(&enough, true);
+    help_join(spinner);
+}
+
+Test(dump, lines_of_pinned_threads_on_dedicated_stacks)
+{
+    NEEDS_LINES();
+    expect_pinned(help_start_with(&(vthread_attr_t){.stack = VTHREAD_STACK_DEDICATED}, pin_and_park, &something));
+}
+
+static void *be_outside(void *arg)
+{
+    return lock_mutex(arg);
+}
+
+static void *begin_outside(void *arg)
+{
+    void *wrong = be_outside(arg);
+
+    __asm__ volatile("" : "+r"(wrong));
+    return wrong;
+}
+
+/* One that the library has made, and one that it has not. */
+Test(dump, lines_of_platform_threads_that_wait)
+{
+    pthread_t foreign;
+    vthread_t made;
+    int fd;
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_mutex_lock(&mutex), 0);
+    made = help_start_with(&(vthread_attr_t){.name = "made", .kind = VTHREAD_KIND_PLATFORM}, begin_outside, NULL);
+    cr_assert_eq(pthread_create(&foreign, NULL, begin_outside, NULL), 0);
+    for (;;) {
+        fd = dump_json();
+        if (strcmp(ask(fd, THREADS "[threads | select(.virtual == false and .state == \"BLOCKED\")] | length"), "2") ==
+            0)
+            break;
+        close(fd);
+        usleep(1000);
+    }
+    cr_expect_str_eq(ask(fd,
+                         THREADS
+                         "[threads | select(.virtual == false and .state == \"BLOCKED\") | [.parkBlocker.object, "
+                         ".parkBlocker.owner == \"%s\", .noStack, ([.stack[] | split(\"+\")[0]] | "
+                         "index(\"wait_in_place\") == 0 and "
+                         "index(\"begin_outside\") > index(\"lock_mutex\"))]] | unique | length, .[0][1:]",
+                         id_of(vthread_self())),
+                     "1\n[true,null,true]", "%s", ask(fd, "."));
+    close(fd);
+    cr_assert_eq(vthread_mutex_unlock(&mutex), 0);
+    help_join(made);
+    pthread_join(foreign, NULL);
 }
 
 /* ---- the tree ---- */
@@ -630,26 +920,76 @@ Test(dump, carriers_queues_timers_and_statistics)
 
 Test(dump, names_of_any_bytes)
 {
-    static const char *const names[] = {"quote \" and \\", "line\nfeed\ttab\x01", "caf\xc3\xa9", "\xff latin \xe9"};
-    static const char *const seen[] = {"\"quote \\\" and \\\\\"", "\"line\\nfeed\\ttab\\u0001\"", "\"caf\xc3\xa9\"",
-                                       "\"? latin ?\""};
-    vthread_t threads[4];
+    static const char *const names[] = {"quote \" and \\",
+                                        "line\nfeed\ttab\x01",
+                                        "caf\xc3\xa9",
+                                        "\xff latin \xe9",
+                                        "overlong \xc0\x80 \xe0\x80\x80 \xf0\x80\x80\x80",
+                                        "surrogate \xed\xa0\x80, beyond \xf4\x90\x80\x80 \xf5\x80\x80\x80",
+                                        "good \xef\xbf\xbd \xf0\x9f\x98\x80 \xed\x9f\xbf, cut \xf0\x9f\x98"};
+    static const char *const seen[] = {"\"quote \\\" and \\\\\"",
+                                       "\"line\\nfeed\\ttab\\u0001\"",
+                                       "\"caf\xc3\xa9\"",
+                                       "\"? latin ?\"",
+                                       "\"overlong ?? ??? ????\"",
+                                       "\"surrogate ???, beyond ???? ????\"",
+                                       "\"good \xef\xbf\xbd \xf0\x9f\x98\x80 \xed\x9f\xbf, cut ???\""};
+    enum { NAMES = sizeof names / sizeof names[0] };
+    vthread_t threads[NAMES];
     int fd;
 
     NEEDS_JSON();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < NAMES; i++)
         threads[i] = start_named(names[i], help_park_for_ever, NULL);
     fd = dump_json();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < NAMES; i++) {
         const char *answer = ask(fd, THREADS "threads | select(.tid == \"%s\") | .name | tojson", id_of(threads[i]));
 
         cr_expect_str_eq(answer, seen[i], "%s, not %s", answer, seen[i]);
     }
     close(fd);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < NAMES; i++) {
         vthread_interrupt(threads[i]);
         help_join(threads[i]);
     }
+}
+
+static char long_name[301];
+
+static void *dump_in_scope(void *arg)
+{
+    vthread_scope_t *scope;
+
+    (void)arg;
+    CHECK(vthread_scope_open(&scope, &(vthread_scope_params_t){.name = long_name}) == 0);
+    CHECK(vthread_dump(own_file, VTHREAD_DUMP_JSON) == 0);
+    CHECK(vthread_scope_close(scope) == 0);
+    return NULL;
+}
+
+/* A container's are cut, and may be so in the middle of a letter. */
+Test(dump, long_names_of_containers)
+{
+    NEEDS_JSON();
+    for (int i = 0; i < 300; i += 2)
+        memcpy(long_name + i, "\xc3\xa9", 3);
+    own_file = new_file();
+    help_run(dump_in_scope, NULL);
+    cr_expect_str_eq(
+        ask(own_file, ".threadDump.threadContainers[1].name | [(.[0:63] | explode | unique), length, .[63:]]"),
+        "[[233],64,\"?\"]");
+    close(own_file);
+}
+
+Test(dump, names_forge_no_lines_of_text)
+{
+    vthread_t t = start_named("x\"\n\n\"fake\" #1 virtual\x1b[2J\\", help_park_for_ever, NULL);
+    char *text = dump_text();
+
+    cr_expect_not_null(strstr(text, "\n\"x\\\"\\x0a\\x0a\\\"fake\\\" #1 virtual\\x1b[2J\\\\\" #"), "%s", text);
+    free(text);
+    vthread_interrupt(t);
+    help_join(t);
 }
 
 Test(dump, without_a_runtime)
@@ -799,6 +1139,108 @@ Test(dump, to_a_pipe_that_does_not_block)
         vthread_interrupt(threads[i]);
         help_join(threads[i]);
     }
+}
+
+/* ---- threads that change while a dump is in the middle ---- */
+
+static atomic_int at_end;
+
+static void linger(void *value)
+{
+    (void)value;
+    atomic_store(&at_end, 1);
+    while (!atomic_load(&stop))
+        vthread_park();
+}
+
+static vthread_key_t key;
+
+static void *task_with_a_destructor(void *arg)
+{
+    (void)arg;
+    if (vthread_setspecific(key, &something) != 0 || vthread_setname(vthread_self(), "lingers") != 0)
+        abort();
+    atomic_store(&ready, 1);
+    while (atomic_load(&ready) == 1)
+        vthread_park();
+    return NULL;
+}
+
+static int ends_of_dump[2];
+
+static void *dump_into_pipe(void *arg)
+{
+    int error = vthread_dump(ends_of_dump[1], VTHREAD_DUMP_TEXT);
+
+    (void)arg;
+    close(ends_of_dump[1]);
+    return (void *)(uintptr_t)error;
+}
+
+static bool is_full(int fd)
+{
+    return poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 0) == 0;
+}
+
+/* A task returns, and its thread, which was there all the time, has a destructor that waits. */
+Test(dump, threads_that_leave_their_container)
+{
+    enum { CROWD = 1200 };
+    static char text[4 << 20];
+    vthread_t crowd[CROWD];
+    vthread_executor_t *ex;
+    vthread_future_t *f;
+    pthread_t dumper;
+    size_t length = 0;
+    void *error;
+    ssize_t n;
+
+    cr_assert_eq(vthread_key_create(&key, linger), 0);
+    for (int i = 0; i < CROWD; i++) /* more than the pipe takes, before the executor's turn comes */
+        crowd[i] = help_start(help_park_for_ever, NULL);
+    cr_assert_eq(vthread_executor_new_per_task(&ex, NULL), 0);
+    cr_assert_eq(vthread_executor_submit(ex, task_with_a_destructor, NULL, &f), 0);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 1));
+    cr_assert_eq(pipe(ends_of_dump), 0);
+    cr_assert_eq(pthread_create(&dumper, NULL, dump_into_pipe, NULL), 0);
+    cr_assert(EVENTUALLY(is_full(ends_of_dump[1])));
+    atomic_store(&ready, 2);
+    vthread_future_cancel(f, true); /* so that it is woken */
+    cr_assert(EVENTUALLY(atomic_load(&at_end) == 1));
+    while ((n = read(ends_of_dump[0], text + length, sizeof text - 1 - length)) > 0)
+        length += (size_t)n;
+    pthread_join(dumper, &error);
+    close(ends_of_dump[0]);
+    cr_assert_null(error);
+    cr_expect_not_null(strstr(text, "\"lingers\""));
+    cr_expect_not_null(strstr(text, "\n1 threads in executor"));
+    atomic_store(&stop, true);
+    for (int i = 0; i < CROWD; i++)
+        vthread_interrupt(crowd[i]);
+    for (int i = 0; i < CROWD; i++)
+        help_join(crowd[i]);
+    vthread_future_free(f);
+}
+
+static void dump_in_child_of_a_fork(void)
+{
+    int status = -1;
+    pid_t pid;
+
+    help_run(help_nothing, NULL);
+    pid = fork();
+    if (pid == 0)
+        _exit(vthread_dump(STDERR_FILENO, VTHREAD_DUMP_TEXT) == ENOTSUP ? 0 : 1);
+    if (waitpid(pid, &status, 0) != pid || status != 0)
+        _exit(2);
+}
+
+Test(dump, in_the_child_of_a_fork)
+{
+    struct help_end end = help_child(dump_in_child_of_a_fork);
+
+    cr_assert_eq(end.status, 0, "%d: %s", end.status, end.text);
+    cr_assert_str_eq(end.text, "");
 }
 
 /* ---- by a signal ---- */
