@@ -105,9 +105,9 @@ NO_SANITIZE NOINLINE static bool is_pinned(const struct thread *t)
     return (flags_of(t) & THREAD_PINNED) != 0;
 }
 
-NO_SANITIZE NOINLINE static bool is_joining(const struct thread *t)
+NO_SANITIZE NOINLINE static enum join_state join_state_of(const struct thread *t)
 {
-    return thread_cold(t)->join_state == JOIN_QUEUED;
+    return (enum join_state)thread_cold(t)->join_state;
 }
 
 NO_SANITIZE NOINLINE static struct thread *mounted_by(struct carrier *c)
@@ -181,7 +181,9 @@ static void see_blocker(struct dump *d, struct thread *t, uint64_t w, struct thr
     uint32_t generation;
     struct thread *joined;
 
-    if (is_joining(t)) {
+    if (join_state_of(t) == JOIN_GRANTED) /* it is about to be woken, and what is there is the value */
+        return;
+    if (join_state_of(t) == JOIN_QUEUED) {
         joined = thread_of((vthread_t)slot, &generation);
         if (joined != NULL && word_generation(atomic_load_relaxed(&joined->word)) == generation) {
             v->blocker = BLOCKER_THREAD;
