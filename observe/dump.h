@@ -136,6 +136,7 @@ extern const struct dump_form dump_as_json;
 
 extern const struct runtime_companion dump_upon_signals; /* signal.c */
 void dump_short(void);                                   /* fatal.c */
+extern HIDDEN int64_t dump_patience_ns;                  /* for so long it waits for stacks to be told; less in tests */
 
 /* The text of the view's i-th frame; never NULL. */
 const char *dump_frame(struct dump *d, const struct thread_view *view, int i);

@@ -428,21 +428,36 @@ NO_SANITIZE NOINLINE static struct stand stand_seen(const struct parker *parker)
     return stand;
 }
 
-/* Its frames lie above where it sleeps; how far up, the kernel finds out. */
+/* Its frames lie above; how far up, the kernel finds out.  0, -ENOMEM, or -EAGAIN: there is nothing. */
+static int copy_from_stand(struct backtracer *b, const struct stand *stand, struct image *image)
+{
+    *image = (struct image){.copy = room(b, STANDING_BYTES), .is_sample = true, .page = b->page};
+    if (image->copy == NULL)
+        return -ENOMEM;
+    set_stand(image, stand);
+    image_copy(image, sp_of(stand), sp_of(stand) + STANDING_BYTES);
+    return image->high > image->low ? 0 : -EAGAIN;
+}
+
+int backtrace_stand(struct backtracer *b, const struct stand *stand, void **pcs, int n)
+{
+    struct image image;
+    int error = copy_from_stand(b, stand, &image);
+
+    return error == 0 ? image_unwind(b, &image, pcs, n) : error;
+}
+
 static int backtrace_standing(struct backtracer *b, struct thread *t, uint64_t word, const struct parker *parker,
                               void **pcs, int n)
 {
     struct stand stand = stand_seen(parker);
-    struct image image = {.copy = room(b, STANDING_BYTES), .is_sample = true, .page = b->page};
+    struct image image;
+    int error = copy_from_stand(b, &stand, &image);
 
-    if (image.copy == NULL)
-        return -ENOMEM;
-    set_stand(&image, &stand);
-    image_copy(&image, sp_of(&stand), sp_of(&stand) + STANDING_BYTES);
     atomic_fence_seq_cst(); /* all of that before: */
-    if (atomic_load_relaxed(&t->word) != word || image.high == image.low)
-        return -EAGAIN;
-    return image_unwind(b, &image, pcs, n);
+    if (atomic_load_relaxed(&t->word) != word)
+        error = -EAGAIN;
+    return error == 0 ? image_unwind(b, &image, pcs, n) : error;
 }
 
 NO_SANITIZE NOINLINE static struct thread *mounted_seen(const struct processor *p)
@@ -509,6 +524,12 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
 int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     return backtrace_parked(b, t, word, pcs, n);
+}
+
+int backtrace_stand(struct backtracer *b, const struct stand *stand, void **pcs, int n)
+{
+    (void)b, (void)stand, (void)pcs, (void)n;
+    return -ENOTSUP;
 }
 
 int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n)

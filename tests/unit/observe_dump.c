@@ -3,6 +3,7 @@
 #include "sync_help.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -13,6 +14,8 @@
 #include <vthread/scope.h>
 
 #include "base/panic.h"
+#undef atomic_init /* of <stdatomic.h> */
+#include "observe/dump.h"
 
 TestSuite(dump, .fini = help_fini, .timeout = 60);
 
@@ -1416,32 +1419,183 @@ Test(dump, while_threads_come_and_go)
 
 /* ---- at the end of everything ---- */
 
-static void break_an_invariant(void)
+NOINLINE static void find_it_broken(void)
 {
-    vthread_t locker, spinner;
-
-    if (vthread_mutex_lock(&mutex) != 0 || vthread_create(&locker, NULL, lock_mutex, NULL) != 0 ||
-        vthread_create(&spinner, NULL, help_spin, &stop) != 0)
-        _exit(1);
-    while (vthread_state(locker) != VTHREAD_PARKED || vthread_state(spinner) != VTHREAD_RUNNING)
-        usleep(1000);
     panic("as a test");
 }
+
+/* To the pipe that help_child reads; its text has room for less. */
+static void keep_short(void)
+{
+    vthread_runtime_params_t params = {.parallelism = 2, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    if (vthread_runtime_configure(&params) != 0)
+        _exit(1);
+}
+
+static vthread_t wait_for_the_end(void)
+{
+    const vthread_attr_t locking = {.name = "lock\"er\n"}, spinning = {.name = "spinner"};
+    vthread_t locker, spinner;
+
+    keep_short();
+    if (vthread_mutex_lock(&mutex) != 0 || vthread_create(&locker, &locking, lock_mutex, NULL) != 0)
+        _exit(1);
+    while (vthread_state(locker) != VTHREAD_PARKED)
+        usleep(1000);
+    if (vthread_create(&spinner, &spinning, help_spin, &stop) != 0)
+        _exit(1);
+    while (vthread_state(spinner) != VTHREAD_RUNNING)
+        usleep(1000);
+    return locker;
+}
+
+static void break_an_invariant(void)
+{
+    wait_for_the_end();
+    find_it_broken();
+}
+
+static void expect_states(const struct help_end *end, const char *name)
+{
+    char expected[128];
+
+    cr_assert(help_died_by(end, SIGABRT), "%d: %s", end->status, end->text);
+    cr_assert_not_null(strstr(end->text, "vthread: broken invariant: as a test\n"), "%s", end->text);
+    snprintf(expected, sizeof expected, " \"%s\" virtual PARKED, carrier ", name);
+    cr_assert_not_null(strstr(end->text, expected), "%s", end->text);
+    snprintf(expected, sizeof expected, ", waits for %p\n", (void *)&mutex);
+    cr_assert_not_null(strstr(end->text, expected), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, " \"spinner\" virtual RUNNING, carrier "), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, "    1 that are parked, 2 others;"), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, "    carrier 0: state 0, "), "%s", end->text);
+}
+
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+static void expect_order(const char *text, const char *first, const char *second)
+{
+    const char *at = strstr(text, first);
+
+    cr_assert(at != NULL && strstr(at, second) != NULL, "%s, then %s, in %s", first, second, text);
+}
+#endif
 
 Test(dump, of_a_broken_invariant)
 {
     struct help_end end = help_child(break_an_invariant);
-    char expected[128];
 
-    cr_assert(help_died_by(&end, SIGABRT), "%d", end.status);
-    cr_assert_not_null(strstr(end.text, "vthread: broken invariant: as a test\n"), "%s", end.text);
-    snprintf(expected, sizeof expected, "virtual PARKED, carrier ");
-    cr_assert_not_null(strstr(end.text, expected), "%s", end.text);
-    snprintf(expected, sizeof expected, ", waits for %p\n", (void *)&mutex);
-    cr_assert_not_null(strstr(end.text, expected), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "virtual RUNNING, carrier "), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "    1 that are parked, 2 others;"), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "    carrier 0: state 0, "), "%s", end.text);
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+    expect_order(end.text, "the stack on which that was found:\n        at dump_short+", "    at find_it_broken+");
+    expect_order(end.text, "stacks of threads that wait:\n", "    at lock_mutex+");
+    cr_assert_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
+}
+
+static void *break_on_a_small_stack(void *arg)
+{
+    find_it_broken();
+    return arg;
+}
+
+static void break_an_invariant_inside(void)
+{
+    const vthread_attr_t attr = {.name = "culprit", .stack = VTHREAD_STACK_DEDICATED, .stack_bytes = 16384};
+    vthread_t culprit;
+
+    wait_for_the_end();
+    if (vthread_create(&culprit, &attr, break_on_a_small_stack, NULL) == 0)
+        vthread_join(culprit, NULL);
+}
+
+/* On a stack that has not much room. */
+Test(dump, of_an_invariant_that_is_broken_in_a_virtual_thread)
+{
+    struct help_end end = help_child(break_an_invariant_inside);
+
+    cr_assert(help_died_by(&end, SIGABRT), "%d: %s", end.status, end.text);
+    cr_assert_not_null(strstr(end.text, " \"culprit\" virtual RUNNING, carrier "), "%s", end.text);
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+    expect_order(end.text, "    at find_it_broken+", "    at break_on_a_small_stack+");
+    expect_order(end.text, "stacks of threads that wait:\n", "    at lock_mutex+");
+#endif
+}
+
+static void break_names(void)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(wait_for_the_end(), &generation);
+
+    atomic_store_relaxed(&thread_cold(t)->extra, (struct thread_extra *)(uintptr_t)16);
+    find_it_broken();
+}
+
+Test(dump, of_a_broken_invariant_with_names_that_are_gone)
+{
+    struct help_end end = help_child(break_names);
+
+    expect_states(&end, "");
+}
+
+static void break_frames(void)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(wait_for_the_end(), &generation);
+    t->cont.stack = UINT32_MAX / 64; /* far beyond the table */
+    find_it_broken();
+}
+
+/* The second fault is that of a child; the first one ends the program. */
+Test(dump, of_a_broken_invariant_with_stacks_that_are_broken_too)
+{
+    struct help_end end;
+
+    if (help_on_valgrind())
+        cr_skip_test("it reports what is done on purpose");
+    end = help_child(break_frames);
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_not_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
+}
+
+static int never_return(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)info, (void)size;
+    atomic_store((atomic_int *)arg, 1);
+    while (pause() != 0)
+        ;
+    return 0;
+}
+
+static void *hold_the_loader(void *arg)
+{
+    dl_iterate_phdr(never_return, arg);
+    return NULL;
+}
+
+static void break_while_a_lock_is_held(void)
+{
+    pthread_t thread;
+
+    wait_for_the_end();
+    dump_patience_ns = 300 * 1000 * 1000;
+    if (pthread_create(&thread, NULL, hold_the_loader, &ready) != 0)
+        _exit(1);
+    while (atomic_load(&ready) == 0)
+        usleep(1000);
+    find_it_broken();
+}
+
+/* In the child it is held for ever. */
+Test(dump, of_a_broken_invariant_while_a_lock_is_held)
+{
+    struct help_end end = help_child(break_while_a_lock_is_held);
+
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_not_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
 }
 
 static void panic_again(void)
