@@ -325,7 +325,25 @@ static enum seen see_parked(struct dump *d, struct thread *t, uint64_t w, struct
     return error == -EAGAIN && !(flags_of(t) & THREAD_NESTED) ? SEEN_BUT_STACK : SEEN;
 }
 
-static enum seen see_active(struct dump *d, struct thread *t, struct thread_view *v)
+/* Of one that is to run, but does not yet.  False: it does now. */
+static bool see_queued(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    int n = -EAGAIN;
+
+    if (v->state == VTHREAD_YIELDED || v->state == VTHREAD_UNPARKED)
+        n = backtrace_queued(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+    if (n == -ENOMEM)
+        fail(d, ENOMEM);
+    v->frames = n > 0 ? n : 0;
+    v->is_cut = n == DUMP_FRAMES;
+    if (n <= 0)
+        v->no_stack = v->state == VTHREAD_NEW       ? "it has not been started"
+                      : v->state == VTHREAD_STARTED ? "it has not begun"
+                                                    : "it is about to run";
+    return n > 0 || v->state == VTHREAD_NEW || v->state == VTHREAD_STARTED;
+}
+
+static enum seen see_active(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
     struct carrier *c;
 
@@ -341,7 +359,7 @@ static enum seen see_active(struct dump *d, struct thread *t, struct thread_view
     } else if (!v->is_virtual) {
         v->no_stack = "it runs on an OS thread of the program's";
     } else if (c == NULL) {
-        v->no_stack = v->state == VTHREAD_NEW ? "it has not been started" : "it is about to run";
+        return see_queued(d, t, w, v) ? SEEN : SEEN_BUT_STACK;
     } else if (!see_running(c, t, v)) {
         return SEEN_BUT_STACK;
     }
@@ -385,7 +403,7 @@ static bool see_held(struct dump *d, struct thread *t, bool has_name, struct thr
         if (i > 0)
             sched_yield();
         begin_view(t, w, v);
-        seen = word_state(w) == WORD_PARKED ? see_parked(d, t, w, v) : see_active(d, t, v);
+        seen = word_state(w) == WORD_PARKED ? see_parked(d, t, w, v) : see_active(d, t, w, v);
     }
     if (seen == HAS_CHANGED) { /* of several waits, which do not belong together */
         begin_view(t, atomic_load_acquire(&t->word), v);

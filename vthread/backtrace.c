@@ -387,29 +387,82 @@ static bool is_held_for_copying(struct stack *s)
     return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
 }
 
-/* Has left its stack, and lies there, or frozen. */
-static int backtrace_off_stack(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+/*
+ * Has left its stack, and lies there, or frozen; so it must be found, by what is_off, while the stack is held.  0, or
+ * -EAGAIN or -ENOMEM.
+ */
+static int copy_frames(struct backtracer *b, struct thread *t, struct stack *s, uint64_t word,
+                       bool (*is_off)(struct thread *t, uint64_t word), struct image *image)
 {
-    struct image image = {.copy = NULL};
-    struct stack *s = stack_at(stack_index_seen(t));
     bool loose = !is_held_for_copying(s);
     bool held = !loose && stack_word_try(&s->word);
-    int count;
+    int error = -EAGAIN;
 
-    if (atomic_load_acquire(&t->word) != word)
-        count = -EAGAIN;
-    else
-        count = loose || held ? copy_frames_of(b, t, s, held, &image) : copy_frozen_frames_of(b, t, s, &image);
+    if (is_off(t, word))
+        error = loose || held ? copy_frames_of(b, t, s, held, image) : copy_frozen_frames_of(b, t, s, image);
     if (held)
         thread_stack_release(s);
     atomic_fence_seq_cst();
-    if (count == 0 && atomic_load_relaxed(&t->word) != word)
-        count = -EAGAIN;
-    if (count == 0) {
-        image_read_registers(&image);
-        count = image_unwind(b, &image, pcs, n);
+    return error == 0 && !is_off(t, word) ? -EAGAIN : error;
+}
+
+static bool is_in_that_wait(struct thread *t, uint64_t word)
+{
+    return atomic_load_acquire(&t->word) == word;
+}
+
+static int backtrace_off_stack(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    struct image image = {.copy = NULL};
+    int error = copy_frames(b, t, stack_at(stack_index_seen(t)), word, is_in_that_wait, &image);
+
+    if (error != 0)
+        return error;
+    image_read_registers(&image);
+    return image_unwind(b, &image, pcs, n);
+}
+
+/* In a queue, and the same life as then. */
+static bool is_queued(struct thread *t, uint64_t word)
+{
+    uint8_t phase = atomic_load_acquire(&t->phase);
+
+    return (phase == VTHREAD_YIELDED || phase == VTHREAD_UNPARKED) &&
+           word_generation(atomic_load_acquire(&t->word)) == word_generation(word);
+}
+
+/*
+ * Nothing says whether it has run since, and been queued again: a yield has no number.  While a stack is held it has
+ * not; elsewhere two copies, one after the other, that are the same are what it has been like at some instant between.
+ */
+int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    struct image first = {.copy = NULL, .is_sample = true, .page = b->page};
+    struct image again = {.copy = NULL};
+    struct stack *s = stack_at(stack_index_seen(t));
+    char *copy;
+    int error;
+
+    if ((thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED)) || !is_queued(t, word))
+        return -EAGAIN;
+    error = copy_frames(b, t, s, word, is_queued, &first);
+    if (error != 0)
+        return error;
+    copy = memory_alloc(first.high - first.low);
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, first.copy, first.high - first.low);
+    error = copy_frames(b, t, s, word, is_queued, &again);
+    if (error == 0 &&
+        (again.low != first.low || again.high != first.high || memcmp(copy, again.copy, again.high - again.low) != 0))
+        error = -EAGAIN;
+    if (error == 0) {
+        first.copy = again.copy;
+        image_read_registers(&first);
+        error = image_unwind(b, &first, pcs, n);
     }
-    return count;
+    memory_free(copy);
+    return error;
 }
 
 int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
@@ -522,6 +575,11 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
 }
 
 int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    return backtrace_parked(b, t, word, pcs, n);
+}
+
+int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     return backtrace_parked(b, t, word, pcs, n);
 }

@@ -595,6 +595,67 @@ Test(dump, lines_of_threads_that_yield)
         help_join(t[i]);
 }
 
+/* Behind one that holds the only carrier, or the only stack. */
+static void expect_queued(void)
+{
+    vthread_t t[2], spinner;
+    int fd;
+
+    t[0] = start_named("queued-0", park_deep, NULL);
+    t[1] = start_named("queued-1", park_deep, NULL);
+    cr_assert(REACHES(t[0], VTHREAD_PARKED) && REACHES(t[1], VTHREAD_PARKED));
+    spinner = start_named("spinner", help_spin, &stop);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    vthread_unpark(t[0]);
+    vthread_unpark(t[1]);
+    fd = dump_json();
+    cr_expect_str_eq(ask(fd, THREADS "[threads | select(.name | startswith(\"queued\")) | [.state, .internalState, "
+                                     ".noStack, .carrier]] | unique"),
+                     "[[\"RUNNABLE\",\"UNPARKED\",null,null]]", "%s", ask(fd, "."));
+    expect_lines(fd, "queued-0");
+    expect_lines(fd, "queued-1");
+    close(fd);
+    atomic_store(&stop, true);
+    help_join(spinner);
+    help_join(t[0]);
+    help_join(t[1]);
+}
+
+Test(dump, lines_of_threads_that_are_to_run)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_queued();
+}
+
+Test(dump, lines_of_threads_that_are_to_run_on_a_stack_in_use)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_queued();
+}
+
+Test(dump, lines_of_frames_that_strict_mode_has_moved_away)
+{
+    vthread_t t;
+    int fd;
+
+    NEEDS_LINES();
+    cr_assert_eq(setenv("VTHREAD_STRICT", "1", 1), 0);
+    t = start_named("displaced", park_deep, (void *)(uintptr_t)3);
+    cr_assert(REACHES(t, VTHREAD_PARKED));
+    fd = dump_json();
+    expect_lines(fd, "displaced");
+    close(fd);
+    atomic_store(&stop, true);
+    vthread_unpark(t);
+    help_join(t);
+}
+
 static int ends_of_wait[2];
 
 NOINLINE static int wait_in_the_kernel(void)
