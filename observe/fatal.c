@@ -3,7 +3,7 @@
  * What is said of the threads when an invariant is broken, whatever state the runtime may be in; the others still run.
  *
  * First, from here, what takes no lock and no memory: states, names, blockers, carriers.  Records and carriers are read
- * where they are, and names, which may be freed at any moment, by the kernel.
+ * where they are, and names, which may be freed at any moment, by the kernel (base/probe.h).
  *
  * Then stacks, by a child: a copy of all of this process's memory, in which nothing moves any more, but where any
  * lock may be held for ever, malloc's too.  If it faults or gets stuck, it is gone, and this process is not.
@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,23 +45,15 @@ PRINTF_FORMAT(1, 2) static void say(const char *format, ...)
 
 /* ---- states ---- */
 
-static bool read_what_may_be_gone(void *to, const void *from, size_t bytes)
-{
-    struct iovec here = {to, bytes};
-    struct iovec there = {(void *)(uintptr_t)from, bytes};
-
-    return from != NULL && process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)bytes;
-}
-
 /* "": it has none, or it cannot be read. */
-static void read_name(struct thread *t, char *ret, size_t size)
+static void read_name(struct probe *probe, struct thread *t, char *ret, size_t size)
 {
     const struct thread_extra *extra = atomic_load_relaxed(&thread_cold(t)->extra);
     const char *from;
     size_t n = 0;
 
-    if (extra != NULL && read_what_may_be_gone(&from, &extra->name, sizeof from) && from != NULL)
-        while (n < size - 1 && read_what_may_be_gone(&ret[n], from + n, 1) && ret[n] != '\0') {
+    if (extra != NULL && probe_read(probe, &extra->name, &from, sizeof from) && from != NULL)
+        while (n < size - 1 && probe_read(probe, from + n, &ret[n], 1) && ret[n] != '\0') {
             if ((unsigned char)ret[n] < ' ' || ret[n] == 0x7f || ret[n] == '"')
                 ret[n] = '?';
             n++;
@@ -70,7 +61,7 @@ static void read_name(struct thread *t, char *ret, size_t size)
     ret[n] = '\0';
 }
 
-NO_SANITIZE static void say_thread(struct thread *t)
+NO_SANITIZE static void say_thread(struct probe *probe, struct thread *t)
 {
     uint64_t w = atomic_load_relaxed(&t->word);
     void *blocker = word_state(w) == WORD_PARKED ? atomic_load_relaxed(&t->slot) : NULL;
@@ -79,7 +70,7 @@ NO_SANITIZE static void say_thread(struct thread *t)
     char name[64];
     int fd;
 
-    read_name(t, name, sizeof name);
+    read_name(probe, t, name, sizeof name);
     say("    #%llu \"%s\" %s %s, carrier %u", (unsigned long long)vthread_id(id), name,
         t->flags & THREAD_PLATFORM ? "platform" : "virtual", vthread_state_name(vthread_state(id)),
         (unsigned)t->carrier);
@@ -90,7 +81,7 @@ NO_SANITIZE static void say_thread(struct thread *t)
 }
 
 /* Those that are parked, or those that are not. */
-static uint32_t say_threads(bool parked, uint32_t most)
+static uint32_t say_threads(struct probe *probe, bool parked, uint32_t most)
 {
     uint32_t records = record_count();
     uint32_t said = 0;
@@ -99,7 +90,7 @@ static uint32_t say_threads(bool parked, uint32_t most)
         enum word_state state = word_state(atomic_load_relaxed(&thread_table[i].word));
 
         if (state != WORD_TERMINATED && (state == WORD_PARKED) == parked && ++said <= most)
-            say_thread(&thread_table[i]);
+            say_thread(probe, &thread_table[i]);
     }
     return said;
 }
@@ -208,14 +199,16 @@ static void have_stacks_said(struct stand *stand)
 
 void dump_short(void)
 {
+    struct probe probe = {{-1, -1}}; /* so that it reads nothing */
     struct stand stand;
     uint32_t active, parked;
 
     stand_here(&stand);
+    (void)probe_open(&probe);
     if (thread_table != NULL) {
         say("vthread: threads and carriers at that moment:\n");
-        active = say_threads(false, THREADS_MAX);
-        parked = say_threads(true, active < THREADS_MAX ? THREADS_MAX - active : 0);
+        active = say_threads(&probe, false, THREADS_MAX);
+        parked = say_threads(&probe, true, active < THREADS_MAX ? THREADS_MAX - active : 0);
         say("    %u that are parked, %u others; the first %u were named\n", parked, active, (unsigned)THREADS_MAX);
         say_carriers();
     }
