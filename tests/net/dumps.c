@@ -93,6 +93,7 @@ static void expect_json(const struct job *job)
         snprintf(expected, sizeof expected, "\"parkBlocker\":{\"kind\":\"descriptor\",\"fd\":%d,\"operation\":\"%s\"}",
                  job->fd, operation(job->verb));
         CHECK(has(text, expected));
+        CHECK(has(text, "\"poller\":{\"waits\":"));
         free(text);
     }
     close(fd);

@@ -12,6 +12,7 @@
 #include <vthread/executor.h>
 #include <vthread/local.h>
 #include <vthread/scope.h>
+#include <vthread/version.h>
 
 #include "base/panic.h"
 #undef atomic_init /* of <stdatomic.h> */
@@ -944,30 +945,49 @@ Test(dump, tree_of_executors_and_scopes)
 
 /* ---- the rest of it ---- */
 
+static int spinning_on;
+
+static void *spin_and_tell(void *arg)
+{
+    (void)arg;
+    spinning_on = (int)help_os_thread();
+    return help_spin(&stop);
+}
+
 Test(dump, carriers_queues_timers_and_statistics)
 {
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1};
     vthread_t sleepers[3], spinner, queued[4];
+    char expected[128];
     int fd;
 
     NEEDS_JSON();
-    help_configure(1);
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
     for (int i = 0; i < 3; i++) {
         sleepers[i] = help_start(sleep_long, NULL);
         cr_assert(REACHES(sleepers[i], VTHREAD_TIMED_PARKED));
     }
-    /* One that holds the only carrier for less time than makes it a hog; those that wait behind it. */
-    spinner = help_start_with(&(vthread_attr_t){.name = "spinner"}, help_spin, &stop);
-    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    /* One that holds the only carrier; those that wait behind it. */
+    spinner = help_start_with(&(vthread_attr_t){.name = "spinner"}, spin_and_tell, NULL);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING) && EVENTUALLY(*(volatile int *)&spinning_on != 0));
     for (int i = 0; i < 4; i++)
         queued[i] = help_start(help_nothing, NULL);
     fd = dump_json();
-    cr_expect_str_eq(ask(fd, ".threadDump | [.formatVersion, .processId, .timers, (.nextTimerNs > 1800e9), "
-                             "([.carriers[].timers] | add)]"),
-                     ask_jq(fd, ".threadDump | [1, .processId, 3, true, 3]"));
-    cr_expect_eq(atoi(ask(fd, ".threadDump.processId")), getpid());
-    cr_expect_str_eq(ask(fd, ".threadDump | [.runtime.parallelism, .runtime.carriers == (.carriers | length), "
-                             ".runtime.threadsCreated]"),
-                     "[1,true,8]");
+    snprintf(expected, sizeof expected, "[1,%d,\"%d.%d.%d\",3,true,3,4,true,null]", (int)getpid(),
+             VTHREAD_VERSION_MAJOR, VTHREAD_VERSION_MINOR, VTHREAD_VERSION_PATCH);
+    cr_expect_str_eq(ask(fd, ".threadDump | [.formatVersion, .processId, .runtimeVersion, .timers, "
+                             "(.nextTimerNs > 1800e9), ([.carriers[].timers] | add), "
+                             "([.carriers[].queued] | add) + .injectionQueue, "
+                             "(.time | test(\"^20[0-9-]{8}T[0-9:]{8}[.][0-9]{6}Z$\")), .poller]"),
+                     expected, "%s", ask(fd, ".threadDump | del(.threadContainers)"));
+    cr_expect_str_eq(
+        ask(fd, ".threadDump.runtime | [.parallelism, .carriers, .threadsCreated, .threadsAlive, .queued]"),
+        "[1,1,8,8,4]", "%s", ask(fd, ".threadDump.runtime"));
+    cr_expect_str_eq(ask(fd, "[.threadDump.carriers[] | .carrier, (.state | . == \"running\" or . == \"hogged\"), "
+                             ".tasksBegun >= 4, .timers]"),
+                     "[0,true,true,3]", "%s", ask(fd, ".threadDump.carriers"));
+    snprintf(expected, sizeof expected, "[%d]", spinning_on);
+    cr_expect_str_eq(ask(fd, "[.threadDump.carriers[].osThread]"), expected);
     cr_expect_str_eq(ask(fd, THREADS ". as $d | threads | select(.name == \"spinner\") | .tid as $t | "
                                      "$d.threadDump.carriers | map(select(.thread == $t)) | length"),
                      "1");
