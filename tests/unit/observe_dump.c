@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #include <vthread/executor.h>
-#include <vthread/local.h>
 #include <vthread/scope.h>
 #include <vthread/version.h>
 
@@ -1229,24 +1228,37 @@ Test(dump, to_a_pipe_that_does_not_block)
 
 static atomic_int at_end;
 
-static void linger(void *value)
+static void discard_slowly(void *value)
 {
     (void)value;
     atomic_store(&at_end, 1);
     while (!atomic_load(&stop))
-        vthread_park();
+        vthread_sleep_ms(1);
 }
 
-static vthread_key_t key;
-
-static void *task_with_a_destructor(void *arg)
+static void *linger(void *arg)
 {
     (void)arg;
-    if (vthread_setspecific(key, &something) != 0 || vthread_setname(vthread_self(), "lingers") != 0)
-        abort();
+    CHECK(vthread_setname(vthread_self(), "lingers") == 0);
     atomic_store(&ready, 1);
-    while (atomic_load(&ready) == 1)
-        vthread_park();
+    while (atomic_load(&ready) < 3)
+        vthread_sleep_ms(1);
+    return &something;
+}
+
+static void *own_a_scope(void *arg)
+{
+    vthread_scope_t *scope;
+
+    (void)arg;
+    CHECK(vthread_scope_open(&scope, &(vthread_scope_params_t){.name = "slow", .discard = discard_slowly}) == 0);
+    CHECK(vthread_scope_fork(scope, linger, NULL, NULL) == 0);
+    while (atomic_load(&ready) < 2)
+        vthread_sleep_ms(1);
+    CHECK(vthread_scope_cancel(scope) == 0);
+    atomic_store(&ready, 3);
+    CHECK(vthread_scope_join(scope) == ECANCELED);
+    CHECK(vthread_scope_close(scope) == 0);
     return NULL;
 }
 
@@ -1266,30 +1278,26 @@ static bool is_full(int fd)
     return poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 0) == 0;
 }
 
-/* A task returns, and its thread, which was there all the time, has a destructor that waits. */
+/* A subtask returns, and is not one any more; but its thread, which was there all the time, goes on to be. */
 Test(dump, threads_that_leave_their_container)
 {
     enum { CROWD = 1200 };
     static char text[4 << 20];
     vthread_t crowd[CROWD];
-    vthread_executor_t *ex;
-    vthread_future_t *f;
     pthread_t dumper;
+    vthread_t owner;
     size_t length = 0;
     void *error;
     ssize_t n;
 
-    cr_assert_eq(vthread_key_create(&key, linger), 0);
-    for (int i = 0; i < CROWD; i++) /* more than the pipe takes, before the executor's turn comes */
+    for (int i = 0; i < CROWD; i++) /* more than the pipe takes, before the scope's turn comes */
         crowd[i] = help_start(help_park_for_ever, NULL);
-    cr_assert_eq(vthread_executor_new_per_task(&ex, NULL), 0);
-    cr_assert_eq(vthread_executor_submit(ex, task_with_a_destructor, NULL, &f), 0);
+    owner = help_start(own_a_scope, NULL);
     cr_assert(EVENTUALLY(atomic_load(&ready) == 1));
     cr_assert_eq(pipe(ends_of_dump), 0);
     cr_assert_eq(pthread_create(&dumper, NULL, dump_into_pipe, NULL), 0);
     cr_assert(EVENTUALLY(is_full(ends_of_dump[1])));
     atomic_store(&ready, 2);
-    vthread_future_cancel(f, true); /* so that it is woken */
     cr_assert(EVENTUALLY(atomic_load(&at_end) == 1));
     while ((n = read(ends_of_dump[0], text + length, sizeof text - 1 - length)) > 0)
         length += (size_t)n;
@@ -1297,13 +1305,13 @@ Test(dump, threads_that_leave_their_container)
     close(ends_of_dump[0]);
     cr_assert_null(error);
     cr_expect_not_null(strstr(text, "\"lingers\""));
-    cr_expect_not_null(strstr(text, "\n1 threads in executor"));
+    cr_expect_not_null(strstr(text, "\n1 threads in scope slow"));
     atomic_store(&stop, true);
     for (int i = 0; i < CROWD; i++)
         vthread_interrupt(crowd[i]);
     for (int i = 0; i < CROWD; i++)
         help_join(crowd[i]);
-    vthread_future_free(f);
+    help_join(owner);
 }
 
 static void dump_in_child_of_a_fork(void)
