@@ -325,8 +325,8 @@ static enum seen see_parked(struct dump *d, struct thread *t, uint64_t w, struct
     return error == -EAGAIN && !(flags_of(t) & THREAD_NESTED) ? SEEN_BUT_STACK : SEEN;
 }
 
-/* Of one that is to run, but does not yet.  False: it does now. */
-static bool see_queued(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+/* Of one that is to run, but does not yet.  There may be very many: each is tried once. */
+static void see_queued(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
     int n = -EAGAIN;
 
@@ -340,7 +340,6 @@ static bool see_queued(struct dump *d, struct thread *t, uint64_t w, struct thre
         v->no_stack = v->state == VTHREAD_NEW       ? "it has not been started"
                       : v->state == VTHREAD_STARTED ? "it has not begun"
                                                     : "it is about to run";
-    return n > 0 || v->state == VTHREAD_NEW || v->state == VTHREAD_STARTED;
 }
 
 static enum seen see_active(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
@@ -359,7 +358,7 @@ static enum seen see_active(struct dump *d, struct thread *t, uint64_t w, struct
     } else if (!v->is_virtual) {
         v->no_stack = "it runs on an OS thread of the program's";
     } else if (c == NULL) {
-        return see_queued(d, t, w, v) ? SEEN : SEEN_BUT_STACK;
+        see_queued(d, t, w, v);
     } else if (!see_running(c, t, v)) {
         return SEEN_BUT_STACK;
     }
@@ -400,7 +399,7 @@ static bool see_held(struct dump *d, struct thread *t, bool has_name, struct thr
 
         if (word_state(w) == WORD_TERMINATED)
             return false;
-        if (i > 0)
+        if (i > TRIES / 2) /* before, another look may do: there may be many who want one */
             sched_yield();
         begin_view(t, w, v);
         seen = word_state(w) == WORD_PARKED ? see_parked(d, t, w, v) : see_active(d, t, w, v);

@@ -212,7 +212,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
         memcpy(value, image->copy + (address - image->low), sizeof *value);
     else if (stack_find((void *)address, &(bool){false}) != NULL)
         return -UNW_EINVAL; /* somebody else's by now */
-    else if (image->is_sample)
+    else if (image->is_loose)
         return read_anywhere(image, address, value) ? 0 : -UNW_EINVAL;
     else
         memcpy(value, (void *)address, sizeof *value);
@@ -437,7 +437,7 @@ static bool is_queued(struct thread *t, uint64_t word)
  */
 int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
-    struct image first = {.copy = NULL, .is_sample = true, .page = b->page};
+    struct image first = {.copy = NULL, .is_loose = true, .page = b->page};
     struct image again = {.copy = NULL};
     struct stack *s = stack_at(stack_index_seen(t));
     char *copy;
@@ -484,7 +484,7 @@ NO_SANITIZE NOINLINE static struct stand stand_seen(const struct parker *parker)
 /* Its frames lie above; how far up, the kernel finds out.  0, -ENOMEM, or -EAGAIN: there is nothing. */
 static int copy_from_stand(struct backtracer *b, const struct stand *stand, struct image *image)
 {
-    *image = (struct image){.copy = room(b, STANDING_BYTES), .is_sample = true, .page = b->page};
+    *image = (struct image){.copy = room(b, STANDING_BYTES), .is_loose = true, .page = b->page};
     if (image->copy == NULL)
         return -ENOMEM;
     set_stand(image, stand);

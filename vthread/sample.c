@@ -246,6 +246,7 @@ static struct sample *sample_new(void)
 
     if (s != NULL) {
         s->image.is_sample = true;
+        s->image.is_loose = true;
         s->image.page = s->page;
     }
     return s;
@@ -304,6 +305,7 @@ struct sample *sample_of_leaver(const char *sp, const char *end)
     if (s == NULL)
         return NULL;
     s->image.is_sample = true;
+    s->image.is_loose = true;
     s->image.page = s->page;
     s->image.low = (uint64_t)(uintptr_t)sp;
     s->image.high = s->image.low + bytes;
