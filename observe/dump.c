@@ -19,7 +19,14 @@
 #include "vthread/mount.h"
 #include "vthread/sample.h"
 
-enum { AUTHOR_LOOKS = 1000, TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16, ADMISSION_NS = 10 * 1000 * 1000 };
+enum {
+    AUTHOR_LOOKS = 1000,
+    TRIES = 16,
+    BATCH = 8,
+    NAMES_AT_FIRST = 16,
+    QUEUED_MAX = 1000,
+    ADMISSION_NS = 10 * 1000 * 1000
+};
 
 static void fail(struct dump *d, int error)
 {
@@ -325,21 +332,32 @@ static enum seen see_parked(struct dump *d, struct thread *t, uint64_t w, struct
     return error == -EAGAIN && !(flags_of(t) & THREAD_NESTED) ? SEEN_BUT_STACK : SEEN;
 }
 
-/* Of one that is to run, but does not yet.  There may be very many: each is tried once. */
+/*
+ * Of one that is to run, but does not yet.  There may be very many, which want to get on: each is tried once, and of
+ * the stacks only so many, for each copy is in somebody's way for a moment.
+ */
 static void see_queued(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
     int n = -EAGAIN;
 
-    if (v->state == VTHREAD_YIELDED || v->state == VTHREAD_UNPARKED)
+    if (v->state == VTHREAD_NEW) {
+        v->no_stack = "it has not been started";
+    } else if (v->state == VTHREAD_STARTED) {
+        v->no_stack = "it has not begun";
+    } else if (d->queued == QUEUED_MAX) {
+        v->no_stack = "it is about to run, as are very many";
+    } else {
+        d->queued++;
+        v->no_stack = "it is about to run";
         n = backtrace_queued(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+    }
     if (n == -ENOMEM)
         fail(d, ENOMEM);
-    v->frames = n > 0 ? n : 0;
-    v->is_cut = n == DUMP_FRAMES;
     if (n <= 0)
-        v->no_stack = v->state == VTHREAD_NEW       ? "it has not been started"
-                      : v->state == VTHREAD_STARTED ? "it has not begun"
-                                                    : "it is about to run";
+        return;
+    v->frames = n;
+    v->is_cut = n == DUMP_FRAMES;
+    v->no_stack = NULL;
 }
 
 static enum seen see_active(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)

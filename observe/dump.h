@@ -113,6 +113,7 @@ struct dump {
     struct member *chain; /* of each record */
     uint32_t records;
     vthread_t waiting_on[CARRIERS_MAX]; /* of each carrier: who waits on it, pinned, but has given its stack up */
+    uint32_t queued;                    /* of those that are about to run: how many have been looked at */
     struct thread *self;                /* who makes the dump, if it is known */
     struct thread_view view;
 };
