@@ -504,14 +504,28 @@ static struct task *look_around(struct carrier *c)
     return task;
 }
 
-/* The signal mask is the thread's own to change. */
-static COLD void admit(struct carrier *c)
+static bool shall_admit(void)
 {
-    bool wanted = atomic_load_relaxed(&pool.hog_reports);
+    return atomic_load_relaxed(&pool.hog_reports) || atomic_load_relaxed(&pool.samplers) > 0;
+}
 
-    atomic_store_relaxed(&c->admits, wanted);
+/* The signal mask is the thread's own to change. */
+static COLD void admit(struct carrier *c, bool wanted)
+{
+    if (!wanted) /* nobody counts upon it any more before it is so */
+        atomic_store_release(&c->admits, wanted);
     if (pool.hooks.admit != NULL)
         pool.hooks.admit(c, wanted);
+    atomic_store_release(&c->admits, wanted);
+}
+
+/* Did somebody change their mind about interrupting carriers? */
+static inline void look_whether_to_admit(struct carrier *c)
+{
+    bool wanted = shall_admit();
+
+    if (UNLIKELY(wanted != atomic_load_relaxed(&c->admits)))
+        admit(c, wanted);
 }
 
 /* The own ring has nothing, or it is time to look around. */
@@ -522,8 +536,7 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
     atomic_store_relaxed(&c->may_skip_wake, false); /* said of the task before */
     if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
         carrier_unblock(c);
-    if (UNLIKELY(atomic_load_relaxed(&pool.hog_reports) != atomic_load_relaxed(&c->admits)))
-        admit(c);
+    look_whether_to_admit(c);
     if (look) {
         atomic_store_relaxed(&c->look_at, atomic_load_relaxed(&c->begun) + LOOK_AROUND_EVERY);
         if (atomic_load_acquire(&pool.stopping))
@@ -535,6 +548,7 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
     if (task == NULL) {
         atomic_store_relaxed(&c->in_task, false);
         task = find(c);
+        look_whether_to_admit(c); /* that may have been a long sleep */
     }
     atomic_store_relaxed(&c->in_task, true);
     if (c->idler.searching) {

@@ -144,7 +144,8 @@ struct pool {
     uint32_t max_pool_size;
     uint32_t min_runnable;
     int64_t hog_report_ns;
-    ATOMIC(bool) hog_reports; /* somebody wants them; outlasts the pool */
+    ATOMIC(bool) hog_reports;  /* somebody wants them; outlasts the pool */
+    ATOMIC(uint32_t) samplers; /* others that want to interrupt carriers; the same */
     bool force_migrate;
     struct carrier_hooks hooks;
 

@@ -7,6 +7,18 @@
 #include "net/poller.h"
 #include "vthread/thread.h"
 
+/* For dumps: what the thread is about to wait for. */
+static inline void show_wait(const struct operation *op)
+{
+    atomic_store_relaxed(&op->self->slot, thread_descriptor_blocker(
+                                              op->fd, op->direction == SLOT_READ ? DESCRIPTOR_READ : DESCRIPTOR_WRITE));
+}
+
+static inline void hide_wait(const struct operation *op)
+{
+    atomic_store_relaxed(&op->self->slot, NULL);
+}
+
 static inline void release_as(struct operation *op, bool drained)
 {
     if (UNLIKELY(!slot_release(&op->d->slot[op->direction], drained)))
@@ -32,8 +44,11 @@ static int try_begin(struct operation *op)
     op->kind = kind == KIND_TERMINAL && op->direction == SLOT_WRITE ? KIND_FILE : kind;
     if (op->kind == KIND_FILE)
         return 0;
-    if (!slot_try_acquire(&op->d->slot[op->direction]))
+    if (!slot_try_acquire(&op->d->slot[op->direction])) {
+        show_wait(op);
         error = descriptor_acquire_slow(op->d, (enum slot_direction)op->direction, op->self, op->deadline_ns);
+        hide_wait(op);
+    }
     if (error == 0 && atomic_load_relaxed(&op->d->kind) != kind) {
         release(op);
         error = -EAGAIN;
@@ -121,7 +136,9 @@ static int wait_as_owner(struct operation *op, int64_t deadline_ns, bool armed)
         release(op);
         return -ECANCELED;
     }
+    show_wait(op);
     reason = thread_wait(op->self, WORD_INTERNAL, deadline_ns);
+    hide_wait(op);
     switch (slot_resume(slot, token)) {
     case SLOT_EVENT: /* even if time ran out meanwhile: look once more */
         return 0;

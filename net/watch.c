@@ -86,6 +86,13 @@ static int assign(struct watch *w, int fd, int events)
     return event_assign(&w->event, poller_base(), fd, what, on_event, w) != 0 ? -EINVAL : 0;
 }
 
+static void *blocker_of(int fd, int events)
+{
+    if (events == POLLIN)
+        return thread_descriptor_blocker(fd, DESCRIPTOR_READ);
+    return thread_descriptor_blocker(fd, events == POLLOUT ? DESCRIPTOR_WRITE : DESCRIPTOR_READ_OR_WRITE);
+}
+
 /* With the lock, which is given up meanwhile. */
 static int wait_locked(struct descriptor *d, struct watch *w, struct thread *self, int fd, int events,
                        int64_t deadline_ns)
@@ -105,7 +112,9 @@ static int wait_locked(struct descriptor *d, struct watch *w, struct thread *sel
         if (result != 0 || reason != 0)
             break;
         lock_release(&d->lock);
+        atomic_store_relaxed(&self->slot, blocker_of(fd, events)); /* for dumps */
         reason = thread_wait(self, WORD_INTERNAL, deadline_ns);
+        atomic_store_relaxed(&self->slot, NULL);
         lock_acquire(&d->lock);
     }
     thread_wait_cancel(self); /* the one that was prepared last */

@@ -16,8 +16,17 @@
 #include "base/memory.h"
 #include "base/panic.h"
 #include "sync/owner.h"
+#include "vthread/mount.h"
+#include "vthread/sample.h"
 
-enum { AUTHOR_LOOKS = 1000, TRIES = 16, BATCH = 8, NAMES_AT_FIRST = 16 };
+enum {
+    AUTHOR_LOOKS = 1000,
+    TRIES = 16,
+    BATCH = 8,
+    NAMES_AT_FIRST = 16,
+    QUEUED_MAX = 1000,
+    ADMISSION_NS = 10 * 1000 * 1000
+};
 
 static void fail(struct dump *d, int error)
 {
@@ -34,7 +43,8 @@ static bool has_failed(const struct dump *d)
 
 const char *dump_frame(struct dump *d, const struct thread_view *view, int i)
 {
-    const char *text = frames_text(&d->frames, (uintptr_t)view->pcs[i]);
+    enum symbol_pc kind = i == 0 && view->is_sample ? SYMBOL_INSTRUCTION : SYMBOL_RETURN_ADDRESS;
+    const char *text = frames_text(&d->frames, (uintptr_t)view->pcs[i], kind);
 
     if (text == NULL)
         fail(d, ENOMEM);
@@ -59,7 +69,7 @@ const char *dump_blocker_name(enum blocker_kind kind)
 {
     static const char *const names[] = {
         [BLOCKER_NONE] = "none",     [BLOCKER_OBJECT] = "object", [BLOCKER_MUTEX] = "mutex",
-        [BLOCKER_RWLOCK] = "rwlock", [BLOCKER_THREAD] = "thread",
+        [BLOCKER_RWLOCK] = "rwlock", [BLOCKER_THREAD] = "thread", [BLOCKER_DESCRIPTOR] = "descriptor",
     };
 
     return names[kind];
@@ -102,14 +112,22 @@ NO_SANITIZE NOINLINE static bool is_pinned(const struct thread *t)
     return (flags_of(t) & THREAD_PINNED) != 0;
 }
 
-NO_SANITIZE NOINLINE static bool is_joining(const struct thread *t)
+NO_SANITIZE NOINLINE static enum join_state join_state_of(const struct thread *t)
 {
-    return thread_cold(t)->join_state == JOIN_QUEUED;
+    return (enum join_state)thread_cold(t)->join_state;
 }
 
 NO_SANITIZE NOINLINE static struct thread *mounted_by(struct carrier *c)
 {
     return *(struct thread *volatile *)&((struct processor *)(void *)c)->current;
+}
+
+/* A start that is under way may fail, and free its carriers; once it runs, this call keeps them. */
+static bool has_carriers(void)
+{
+    uint32_t life = atomic_load_acquire(&runtime_life);
+
+    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
 }
 
 /* ---- one thread ---- */
@@ -165,11 +183,14 @@ static vthread_t handle_at(uint32_t index)
 static void see_blocker(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
     void *slot = atomic_load_relaxed(&t->slot);
+    enum descriptor_use use;
     struct lock_wait wait;
     uint32_t generation;
     struct thread *joined;
 
-    if (is_joining(t)) {
+    if (join_state_of(t) == JOIN_GRANTED) /* it is about to be woken, and what is there is the value */
+        return;
+    if (join_state_of(t) == JOIN_QUEUED) {
         joined = thread_of((vthread_t)slot, &generation);
         if (joined != NULL && word_generation(atomic_load_relaxed(&joined->word)) == generation) {
             v->blocker = BLOCKER_THREAD;
@@ -179,6 +200,11 @@ static void see_blocker(struct dump *d, struct thread *t, uint64_t w, struct thr
     }
     if (slot == NULL)
         return;
+    if (thread_descriptor_of(slot, w, &v->fd, &use)) {
+        v->blocker = BLOCKER_DESCRIPTOR;
+        v->use = use == DESCRIPTOR_READ ? "read" : use == DESCRIPTOR_WRITE ? "write" : "read or write";
+        return;
+    }
     v->blocker = BLOCKER_OBJECT;
     v->object = slot;
     if (!lock_wait_look(&d->probe, t, w, &wait))
@@ -187,34 +213,101 @@ static void see_blocker(struct dump *d, struct thread *t, uint64_t w, struct thr
     v->owner = wait.owner != 0 ? handle_at(wait.owner) : NULL;
 }
 
-static const char *reason_without_stack(const struct thread_view *v, int error)
+/* ---- its stack ---- */
+
+static bool waits_in_place(const struct thread_view *v)
 {
-    if (error == -ENOTSUP)
-        return "this library was built without libunwind";
-    if (!v->is_virtual)
-        return "an OS thread's own stack";
-    if (v->state == VTHREAD_PINNED || v->state == VTHREAD_TIMED_PINNED)
-        return "it waits on its carrier's OS thread";
-    return "its stack is in use at this moment";
+    return v->state == VTHREAD_PINNED || v->state == VTHREAD_TIMED_PINNED;
 }
 
-/* Also whether its stack could be read.  -EAGAIN: not now. */
+/* Of one that is parked.  -EAGAIN: not now. */
 static int see_stack(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
-    int n = backtrace_parked(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+    int n;
 
+    if (waits_in_place(v))
+        n = backtrace_in_place(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+    else
+        n = backtrace_parked(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
     if (n == -ENOMEM)
         fail(d, ENOMEM);
     v->frames = n > 0 ? n : 0;
     v->is_cut = n == DUMP_FRAMES;
-    v->no_stack = n < 0 ? reason_without_stack(v, n) : NULL;
+    if (n == -ENOTSUP)
+        v->no_stack = "this library was built without libunwind";
+    else if (n < 0)
+        v->no_stack =
+            flags_of(t) & THREAD_NESTED ? "it waits inside a continuation" : "its stack is in use at this moment";
     return n < 0 ? n : 0;
 }
 
-/* What it is doing.  False: it has done something else meanwhile, or its stack was in use; all the same the view is
- * good. */
-static bool see_parked(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+/* Of one that runs there.  False: it does so no more. */
+static bool see_running(struct carrier *c, struct thread *t, struct thread_view *v)
 {
+    struct sample *sample = sample_take_thread(c, t);
+
+    if (sample != NULL) {
+        v->frames = sample_unwind(sample, v->pcs, DUMP_FRAMES);
+        v->is_sample = true;
+        v->is_cut = v->frames == DUMP_FRAMES;
+        memory_free(sample);
+    }
+    if (v->frames > 0)
+        return true;
+    v->no_stack =
+        atomic_load_relaxed(&c->admits) ? "it is running" : "it is running, and its carrier is not to be interrupted";
+    return mounted_by(c) == t;
+}
+
+/* Carriers take no signals unless somebody wants to interrupt them, and find that out between two threads. */
+static void await_admission(void)
+{
+    static const struct timespec a_little = {.tv_nsec = 100 * 1000};
+    int64_t until_ns = clock_monotonic_ns() + ADMISSION_NS;
+    uint32_t i = 0;
+
+    while (has_carriers() && i < atomic_load_acquire(&pool.count) && clock_monotonic_ns() < until_ns) {
+        struct carrier *c = pool_carrier(i);
+
+        if (atomic_load_acquire(&c->admits) || !atomic_load_relaxed(&c->in_task) ||
+            atomic_load_relaxed(&c->state) == CARRIER_BLOCKED || c == carrier_self())
+            i++;
+        else
+            nanosleep(&a_little, NULL);
+    }
+}
+
+/* ---- all of a thread ---- */
+
+/* The carrier that it is on, or NULL.  One that waits in place is still on it when it is not mounted there. */
+static struct carrier *carrier_under(const struct thread *t, const struct thread_view *v)
+{
+    unsigned number = carrier_of(t);
+
+    if (!v->is_virtual || !has_carriers() || number >= atomic_load_acquire(&pool.count))
+        return NULL;
+    return waits_in_place(v) || mounted_by(pool_carrier(number)) == t ? pool_carrier(number) : NULL;
+}
+
+/* c: what it is on; so are its pins, until that begins another task. */
+static void see_pin(const struct thread *t, struct carrier *c, struct thread_view *v)
+{
+    uint64_t begun = c != NULL ? atomic_load_acquire(&c->begun) : 0;
+
+    v->is_pinned = is_pinned(t);
+    if (!v->is_pinned || c == NULL)
+        return;
+    v->pin_reason = pin_reason_on((struct processor *)(void *)c);
+    atomic_fence_seq_cst();
+    if (atomic_load_relaxed(&c->begun) != begun)
+        v->pin_reason = NULL;
+}
+
+enum seen { SEEN, SEEN_BUT_STACK, HAS_CHANGED };
+
+static enum seen see_parked(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    struct carrier *c;
     bool is_timed;
     int error;
 
@@ -227,75 +320,113 @@ static bool see_parked(struct dump *d, struct thread *t, uint64_t w, struct thre
 
         v->remaining_ns = left_ns > 0 ? left_ns : 0;
     }
+    c = waits_in_place(v) ? carrier_under(t, v) : NULL;
+    v->carrier = c != NULL ? (int)c->index : -1;
+    see_pin(t, c, v);
     error = see_stack(d, t, w, v);
     atomic_fence_seq_cst(); /* all of that before: */
     if (!is_same(atomic_load_relaxed(&t->word), w))
-        return false;
-    return error != -EAGAIN || !v->is_virtual || v->state == VTHREAD_PINNED || v->state == VTHREAD_TIMED_PINNED;
+        return HAS_CHANGED;
+    if (c != NULL && mounted_by(c) == NULL)
+        d->waiting_on[c->index] = v->id;
+    return error == -EAGAIN && !(flags_of(t) & THREAD_NESTED) ? SEEN_BUT_STACK : SEEN;
 }
 
-static void see_active(struct dump *d, struct thread *t, struct thread_view *v)
+/*
+ * Of one that is to run, but does not yet.  There may be very many, which want to get on: each is tried once, and of
+ * the stacks only so many, for each copy is in somebody's way for a moment.
+ */
+static void see_queued(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
 {
-    unsigned number = carrier_of(t);
+    int n = -EAGAIN;
+
+    if (v->state == VTHREAD_NEW) {
+        v->no_stack = "it has not been started";
+    } else if (v->state == VTHREAD_STARTED) {
+        v->no_stack = "it has not begun";
+    } else if (d->queued == QUEUED_MAX) {
+        v->no_stack = "it is about to run, as are very many";
+    } else {
+        d->queued++;
+        v->no_stack = "it is about to run";
+        n = backtrace_queued(d->backtracer, t, w, v->pcs, DUMP_FRAMES);
+    }
+    if (n == -ENOMEM)
+        fail(d, ENOMEM);
+    if (n <= 0)
+        return;
+    v->frames = n;
+    v->is_cut = n == DUMP_FRAMES;
+    v->no_stack = NULL;
+}
+
+static enum seen see_active(struct dump *d, struct thread *t, uint64_t w, struct thread_view *v)
+{
+    struct carrier *c;
 
     v->state = vthread_state(v->id);
     v->public_state = vthread_public_state(v->id);
+    c = carrier_under(t, v);
+    v->carrier = c != NULL ? (int)c->index : -1;
+    see_pin(t, c, v);
     if (t == d->self) {
-        int n = vthread_backtrace(v->id, v->pcs, DUMP_FRAMES);
-
-        v->frames = n > 0 ? n : 0;
-        v->is_cut = n == DUMP_FRAMES;
-    } else {
-        v->no_stack = v->is_virtual ? "it is not parked" : "an OS thread's own stack";
+        v->frames = vthread_backtrace(v->id, v->pcs, DUMP_FRAMES);
+        v->frames = v->frames > 0 ? v->frames : 0;
+        v->is_cut = v->frames == DUMP_FRAMES;
+    } else if (!v->is_virtual) {
+        v->no_stack = "it runs on an OS thread of the program's";
+    } else if (c == NULL) {
+        see_queued(d, t, w, v);
+    } else if (!see_running(c, t, v)) {
+        return SEEN_BUT_STACK;
     }
-    if (v->is_virtual && number < atomic_load_acquire(&pool.count) && mounted_by(pool_carrier(number)) == t) {
-        v->carrier = (int)number;
-        if (t != d->self)
-            v->no_stack = "it is running";
-    }
+    return SEEN;
 }
 
-/* Name and pin; extra: NULL if it has none, or none that we may look at. */
-static void see_extra(struct thread *t, struct thread_extra *extra, struct thread_view *v)
+static void begin_view(struct thread *t, uint64_t w, struct thread_view *v)
 {
-    unsigned number = carrier_of(t);
-
-    v->is_pinned = is_pinned(t);
+    v->id = thread_handle_of(t, w);
+    v->is_virtual = !(flags_of(t) & THREAD_PLATFORM);
+    v->carrier = -1;
+    v->is_pinned = false;
     v->pin_reason = NULL;
-    if (v->is_pinned && number < atomic_load_acquire(&pool.count) && mounted_by(pool_carrier(number)) == t)
-        v->pin_reason = pin_reason_on((struct processor *)(void *)pool_carrier(number));
-    if (extra == NULL)
-        snprintf(v->name, sizeof v->name, "%llu", (unsigned long long)vthread_id(v->id));
-    else
+    v->remaining_ns = -1;
+    v->blocker = BLOCKER_NONE;
+    v->owner = NULL;
+    v->frames = 0;
+    v->is_sample = false;
+    v->is_cut = false;
+    v->no_stack = NULL;
+}
+
+static void see_name(struct thread *t, bool has_name, struct thread_view *v)
+{
+    if (has_name)
         (void)thread_name_copy(t, v->name, sizeof v->name);
+    else
+        snprintf(v->name, sizeof v->name, "%llu", (unsigned long long)vthread_id(v->id));
 }
 
 /* False: it has ended. */
-static bool see_held(struct dump *d, struct thread *t, struct thread_extra *extra, struct thread_view *v)
+static bool see_held(struct dump *d, struct thread *t, bool has_name, struct thread_view *v)
 {
-    for (int i = 0; i < TRIES; i++) {
+    enum seen seen = HAS_CHANGED;
+
+    for (int i = 0; i < TRIES && seen != SEEN; i++) {
         uint64_t w = atomic_load_acquire(&t->word);
 
         if (word_state(w) == WORD_TERMINATED)
             return false;
-        v->id = thread_handle_of(t, w);
-        v->is_virtual = !(flags_of(t) & THREAD_PLATFORM);
-        v->carrier = -1;
-        v->remaining_ns = -1;
-        v->blocker = BLOCKER_NONE;
-        v->owner = NULL;
-        v->frames = 0;
-        v->is_cut = false;
-        v->no_stack = NULL;
-        if (word_state(w) != WORD_PARKED) {
-            see_active(d, t, v);
-            break;
-        }
-        if (see_parked(d, t, w, v))
-            break;
-        sched_yield();
+        if (i > TRIES / 2) /* before, another look may do: there may be many who want one */
+            sched_yield();
+        begin_view(t, w, v);
+        seen = word_state(w) == WORD_PARKED ? see_parked(d, t, w, v) : see_active(d, t, w, v);
     }
-    see_extra(t, extra, v);
+    if (seen == HAS_CHANGED) { /* of several waits, which do not belong together */
+        begin_view(t, atomic_load_acquire(&t->word), v);
+        v->no_stack = "it goes on and waits too often to be seen";
+    }
+    see_name(t, has_name, v);
     return true;
 }
 
@@ -306,7 +437,7 @@ static bool see(struct dump *d, struct thread *t, struct thread_view *v)
 
     if (!hold(d, t, &held))
         return false;
-    seen = see_held(d, t, held || t == d->self ? thread_extra(t) : NULL, v);
+    seen = see_held(d, t, (held || t == d->self) && thread_extra(t) != NULL, v);
     let_go(t, held);
     return seen;
 }
@@ -475,17 +606,25 @@ static void fill_containers(struct dump *d)
         return;
     }
     for (uint32_t i = 1; i < d->records; i++) {
+        uint64_t w = atomic_load_acquire(&thread_table[i].word);
         struct container *c;
 
-        if (word_state(atomic_load_acquire(&thread_table[i].word)) == WORD_TERMINATED)
+        if (word_state(w) == WORD_TERMINATED)
             continue;
+        d->chain[i].generation = word_generation(w);
         c = &d->containers[container_around(d, &thread_table[i])];
         if (c->first == 0)
             c->first = i;
         else
-            d->chain[c->last] = i;
+            d->chain[c->last].next = i;
         c->last = i;
     }
+}
+
+/* It is told of where it was when the containers were filled: it may have done with its task since. */
+static bool is_member(const struct dump *d, uint32_t i)
+{
+    return word_generation(atomic_load_acquire(&thread_table[i].word)) == d->chain[i].generation;
 }
 
 static void tell_container(struct dump *d, uint32_t number)
@@ -493,11 +632,9 @@ static void tell_container(struct dump *d, uint32_t number)
     uint64_t threads = 0;
 
     d->how->container_begin(d, &d->containers[number]);
-    for (uint32_t i = d->containers[number].first; i != 0 && !has_failed(d); i = d->chain[i]) {
-        struct thread *t = &thread_table[i];
-
-        if (container_around(d, t) != number || !see(d, t, &d->view))
-            continue; /* it has ended, and this is another one */
+    for (uint32_t i = d->containers[number].first; i != 0 && !has_failed(d); i = d->chain[i].next) {
+        if (!is_member(d, i) || !see(d, &thread_table[i], &d->view))
+            continue; /* it has ended */
         d->how->thread(d, &d->view);
         threads++;
     }
@@ -538,11 +675,13 @@ static void tell_carrier(struct dump *d, struct carrier *c, struct pool_view *al
         .state = carrier_state_name(c),
         .queued = ring_count(&c->ring) + atomic_load_relaxed(&c->inbox_count),
         .next_timer_ns = from_now(atomic_load_relaxed(&c->timers.earliest_ns)),
-        .thread = t != NULL ? thread_handle(t) : NULL,
+        .thread = t != NULL ? thread_handle(t) : NULL, /* or, see below, who waits there */
         .begun = atomic_load_relaxed(&c->begun),
         .tid = atomic_load_relaxed(&c->tid),
     };
 
+    if (t == NULL && atomic_load_relaxed(&c->state) == CARRIER_BLOCKED)
+        v.thread = d->waiting_on[c->index];
     lock_acquire(&c->timers.lock);
     v.timers = c->timers.count;
     lock_release(&c->timers.lock);
@@ -550,14 +689,6 @@ static void tell_carrier(struct dump *d, struct carrier *c, struct pool_view *al
     if (v.next_timer_ns >= 0 && (all->next_timer_ns < 0 || v.next_timer_ns < all->next_timer_ns))
         all->next_timer_ns = v.next_timer_ns;
     d->how->carrier(d, &v);
-}
-
-/* A start that is under way may fail, and free its carriers; once it runs, this call keeps them. */
-static bool has_carriers(void)
-{
-    uint32_t life = atomic_load_acquire(&runtime_life);
-
-    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
 }
 
 static void tell_carriers(struct dump *d)
@@ -593,6 +724,7 @@ static void tell(struct dump *d)
         fill_containers(d);
     if (d->error != 0)
         return;
+    await_admission();
     d->how->begin(d, &head);
     for (uint32_t i = 0; i < d->container_count && !has_failed(d); i++)
         tell_container(d, i);
@@ -613,8 +745,10 @@ static int walk(struct dump *d, int fd)
     error = d->how->init(d);
     if (error == 0) {
         sink_begin(&d->sink, fd);
+        sampling_begin();
         if (d->sink.error == 0)
             tell(d);
+        sampling_end();
         error = sink_end(&d->sink);
         d->how->fini(d);
     }
@@ -737,8 +871,8 @@ static int dump_elsewhere(int fd, const struct dump_form *how)
     error = start_job(job, &thread);
     if (error == 0) {
         vthread_sem_acquire_uninterruptible(&job->done, 1);
-        error = job->error;
         pthread_join(thread, NULL); /* it has nothing more to do */
+        error = job->error;
     }
     memory_free(job);
     return error;

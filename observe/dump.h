@@ -2,12 +2,12 @@
 /*
  * A thread dump is a walk (dump.c), which tells a form (text.c, json.c) what it finds, one thing at a time.
  *
- * Nobody is stopped.  Records are never unmapped, so the walk reads them by index while they change; what it says of a
- * parked thread it has read between two looks at the thread's word that were the same, so all of that was true at one
- * instant.  Threads differ in that instant.  One that was there from the beginning of the walk to its end is told of,
- * once; others may be.
+ * Nobody waits for us; who runs is interrupted for the length of a copy (vthread/sample.h).  Records are never
+ * unmapped, so the walk reads them by index while they change; what it says of a parked thread it has read between two
+ * looks at the thread's word that were the same, so all of that was true at one instant.  Threads differ in that
+ * instant.  One that was there from the beginning of the walk to its end is told of, once; others may be.
  *
- * Memory: four bytes for each record (the chains of the containers' members), one container for each executor and each
+ * Memory: eight bytes for each record (the chains of the containers' members), one container for each executor and each
  * open scope, texts of at most FRAMES_MAX frames.  Nothing that grows with stacks, for these are written as they are
  * found.
  */
@@ -46,7 +46,7 @@ struct dump_head {
     int process;
 };
 
-enum blocker_kind { BLOCKER_NONE, BLOCKER_OBJECT, BLOCKER_MUTEX, BLOCKER_RWLOCK, BLOCKER_THREAD };
+enum blocker_kind { BLOCKER_NONE, BLOCKER_OBJECT, BLOCKER_MUTEX, BLOCKER_RWLOCK, BLOCKER_THREAD, BLOCKER_DESCRIPTOR };
 
 struct thread_view {
     vthread_t id;
@@ -60,8 +60,11 @@ struct thread_view {
     enum blocker_kind blocker;
     const void *object;   /* blocker */
     vthread_t owner;      /* of the lock; or the thread that is joined */
+    int fd;               /* of a descriptor */
+    const char *use;      /* what it is waited for to do */
     int64_t remaining_ns; /* until its deadline; -1: none */
     int frames;
+    bool is_sample;       /* the first is where it was, and not where a call returns to */
     bool is_cut;          /* there are more frames */
     const char *no_stack; /* why there are none, or NULL */
     void *pcs[DUMP_FRAMES];
@@ -88,6 +91,12 @@ struct pool_view {
     bool runs;
 };
 
+/* A thread of a container, by the number of its record. */
+struct member {
+    uint32_t next;
+    uint32_t generation; /* of the thread that was there when the containers were filled */
+};
+
 struct dump {
     struct sink sink;
     struct frames frames;
@@ -100,10 +109,12 @@ struct dump {
     struct container *containers;
     uint32_t container_count;
     uint32_t container_room;
-    uint32_t *by_key; /* indices of containers */
-    uint32_t *chain;  /* of each record, the next one in its container */
+    uint32_t *by_key;     /* indices of containers */
+    struct member *chain; /* of each record */
     uint32_t records;
-    struct thread *self; /* who makes the dump, if it is known */
+    vthread_t waiting_on[CARRIERS_MAX]; /* of each carrier: who waits on it, pinned, but has given its stack up */
+    uint32_t queued;                    /* of those that are about to run: how many have been looked at */
+    struct thread *self;                /* who makes the dump, if it is known */
     struct thread_view view;
 };
 
@@ -126,6 +137,7 @@ extern const struct dump_form dump_as_json;
 
 extern const struct runtime_companion dump_upon_signals; /* signal.c */
 void dump_short(void);                                   /* fatal.c */
+extern HIDDEN int64_t dump_patience_ns;                  /* for so long it waits for stacks to be told; less in tests */
 
 /* The text of the view's i-th frame; never NULL. */
 const char *dump_frame(struct dump *d, const struct thread_view *view, int i);

@@ -65,7 +65,6 @@ static int init(struct dump *d)
     d->form = json;
     json->gen = yajl_gen_alloc(&allocators);
     yajl_gen_config(json->gen, yajl_gen_print_callback, print, &d->sink);
-    yajl_gen_config(json->gen, yajl_gen_validate_utf8, 1);
     return 0;
 }
 
@@ -83,16 +82,42 @@ static const unsigned char *bytes_of(const char *text)
     return (const unsigned char *)text;
 }
 
+/* How many bytes of well-formed UTF-8 (RFC 3629) begin here; 0: none.  yajl's own check lets overlong forms, surrogates
+ * and more than there is of Unicode pass. */
+static size_t utf8_bytes(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80                   ? 1
+               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+               : s[0] < 0xf5                 ? 4
+                                             : 0;
+
+    if (s[0] >= 0x80 && s[0] < 0xc2)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Names may be in some other encoding, or cut in the middle of a letter. */
 static void put_string(yajl_gen gen, const char *text)
 {
-    char ascii[1024];
-    size_t i;
+    unsigned char clean[1024];
+    const unsigned char *from = bytes_of(text);
+    size_t length = 0;
 
-    if (yajl_gen_string(gen, bytes_of(text), strlen(text)) != yajl_gen_invalid_string)
-        return;
-    for (i = 0; text[i] != '\0' && i < sizeof ascii - 1; i++) /* a name in some other encoding */
-        ascii[i] = (char)((unsigned char)text[i] < 0x80 ? text[i] : '?');
-    yajl_gen_string(gen, bytes_of(ascii), i);
+    while (*from != '\0' && length + 4 <= sizeof clean) {
+        size_t n = utf8_bytes(from);
+
+        memcpy(clean + length, n > 0 ? from : bytes_of("?"), n > 0 ? n : 1);
+        length += n > 0 ? n : 1;
+        from += n > 0 ? n : 1;
+    }
+    yajl_gen_string(gen, clean, length);
 }
 
 static void put_key(yajl_gen gen, const char *key)
@@ -206,6 +231,9 @@ static void add_blocker(yajl_gen gen, const struct thread_view *v)
     add_string(gen, "kind", dump_blocker_name(v->blocker));
     if (v->blocker == BLOCKER_THREAD) {
         add_id(gen, "thread", v->owner);
+    } else if (v->blocker == BLOCKER_DESCRIPTOR) {
+        add_number(gen, "fd", (uint64_t)v->fd);
+        add_string(gen, "operation", v->use);
     } else {
         add_address(gen, "object", v->object);
         if (v->owner != NULL)

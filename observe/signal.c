@@ -4,6 +4,8 @@
  *
  * The handler, on one of the program's threads, only says so; a thread of our own, which lives as long as the runtime,
  * makes the dump.  Signals that come while it does so are one.
+ *
+ * Whoever sets that wants to see what hangs: carriers may be interrupted for samples all the time (vthread/sample.h).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,6 +18,7 @@
 
 #include "base/memory.h"
 #include "observe/dump.h"
+#include "vthread/mount.h"
 
 static struct {
     int number; /* 0: none */
@@ -123,6 +126,7 @@ static const char *start(void)
     sigfillset(&action.sa_mask);
     sigaction(number, &action, NULL);
     signals.number = number;
+    sampling_begin();
     return NULL;
 }
 
@@ -135,6 +139,7 @@ static void stop(void)
     if (sigaction(signals.number, NULL, &now) == 0 && now.sa_handler == on_signal)
         sigaction(signals.number, &signals.before, NULL);
     signals.number = 0;
+    sampling_end();
     atomic_store_release(&signals.stopping, true);
     sem_post(&signals.wanted); /* which stays: a handler may be about to post */
     pthread_join(signals.thread, NULL);

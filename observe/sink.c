@@ -39,7 +39,9 @@ static int write_some(int fd, const char *bytes, size_t size, size_t *ret_writte
     ssize_t n = write(fd, bytes, size);
 
     *ret_written = n > 0 ? (size_t)n : 0;
-    if (n >= 0 || errno == EINTR)
+    if (n == 0) /* as nothing that is well does; for ever, perhaps */
+        return EIO;
+    if (n > 0 || errno == EINTR)
         return 0;
     if (errno != EAGAIN)
         return errno;

@@ -7,6 +7,21 @@
 
 #define ID "#%" PRIu64
 
+/* Names may have anything in them; lines and quotes of the dump are not to be forged, nor terminals be told things. */
+static void put_name(struct dump *d, const char *name)
+{
+    for (; *name != '\0'; name++) {
+        unsigned char c = (unsigned char)*name;
+
+        if (c == '"' || c == '\\')
+            sink_print(&d->sink, "\\%c", c);
+        else if (c < ' ' || c == 0x7f)
+            sink_print(&d->sink, "\\x%02x", c);
+        else
+            sink_put(&d->sink, name, 1);
+    }
+}
+
 static int init(struct dump *d)
 {
     (void)d;
@@ -25,9 +40,12 @@ static void begin(struct dump *d, const struct dump_head *head)
 
 static void container_begin(struct dump *d, const struct container *c)
 {
-    sink_print(&d->sink, "\n%s", c->text);
-    if (c->kind != CONTAINER_ROOT)
-        sink_print(&d->sink, ", in %s", d->containers[c->parent].text);
+    sink_put(&d->sink, "\n", 1);
+    put_name(d, c->text);
+    if (c->kind != CONTAINER_ROOT) {
+        sink_print(&d->sink, ", in ");
+        put_name(d, d->containers[c->parent].text);
+    }
     if (c->owner != NULL)
         sink_print(&d->sink, ", owned by " ID, vthread_id(c->owner));
     if (c->is_closed)
@@ -41,6 +59,8 @@ static void put_blocker(struct dump *d, const struct thread_view *v)
 {
     if (v->blocker == BLOCKER_THREAD)
         sink_print(&d->sink, ", joining " ID, vthread_id(v->owner));
+    else if (v->blocker == BLOCKER_DESCRIPTOR)
+        sink_print(&d->sink, ", waiting for fd %d, %s", v->fd, v->use);
     else if (v->blocker != BLOCKER_NONE)
         sink_print(&d->sink, ", waiting for %s %p", dump_blocker_name(v->blocker), v->object);
     if (v->blocker != BLOCKER_THREAD && v->owner != NULL)
@@ -51,13 +71,17 @@ static void put_blocker(struct dump *d, const struct thread_view *v)
 
 static void thread(struct dump *d, const struct thread_view *v)
 {
-    sink_print(&d->sink, "\n\"%s\" " ID " %s %s (%s)", v->name, vthread_id(v->id),
-               v->is_virtual ? "virtual" : "platform", dump_state_name(v->public_state), vthread_state_name(v->state));
+    sink_print(&d->sink, "\n\"");
+    put_name(d, v->name);
+    sink_print(&d->sink, "\" " ID " %s %s (%s)", vthread_id(v->id), v->is_virtual ? "virtual" : "platform",
+               dump_state_name(v->public_state), vthread_state_name(v->state));
     if (v->carrier >= 0)
         sink_print(&d->sink, " on carrier %d", v->carrier);
     put_blocker(d, v);
-    if (v->is_pinned)
-        sink_print(&d->sink, ", pinned: %s", v->pin_reason != NULL ? v->pin_reason : "no reason given");
+    if (v->is_pinned) {
+        sink_print(&d->sink, ", pinned: ");
+        put_name(d, v->pin_reason != NULL ? v->pin_reason : "no reason given");
+    }
     sink_put(&d->sink, "\n", 1);
     for (int i = 0; i < v->frames; i++)
         sink_print(&d->sink, "    at %s\n", dump_frame(d, v, i));
@@ -69,7 +93,9 @@ static void thread(struct dump *d, const struct thread_view *v)
 
 static void container_end(struct dump *d, const struct container *c, uint64_t threads)
 {
-    sink_print(&d->sink, "\n%" PRIu64 " threads in %s\n", threads, c->text);
+    sink_print(&d->sink, "\n%" PRIu64 " threads in ", threads);
+    put_name(d, c->text);
+    sink_put(&d->sink, "\n", 1);
 }
 
 static void carriers_begin(struct dump *d)

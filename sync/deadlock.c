@@ -46,6 +46,14 @@ static bool waits_for_ever(struct thread *t, uint64_t w)
     return word_state(w) == WORD_PARKED && (w & WORD_INTERNAL) && (phase == VTHREAD_PARKING || phase == VTHREAD_PINNED);
 }
 
+/* The same wait of the same life?  Permits and the like may have come meanwhile. */
+static bool is_same_wait(uint64_t a, uint64_t b)
+{
+    uint64_t bits = ~(uint64_t)0 << WORD_GENERATION_SHIFT | WORD_SEQUENCE_MASK | WORD_STATE_MASK;
+
+    return ((a ^ b) & bits) == 0;
+}
+
 bool lock_wait_look(struct probe *probe, struct thread *t, uint64_t w, struct lock_wait *ret_wait)
 {
     uint32_t index = thread_index(t);
@@ -56,7 +64,7 @@ bool lock_wait_look(struct probe *probe, struct thread *t, uint64_t w, struct lo
     if (kind == WAIT_FOR_ANYTHING || !probe_read(probe, object, &value, sizeof value))
         return false;
     atomic_fence_seq_cst(); /* all of that before: */
-    if (atomic_load_relaxed(&t->word) != w)
+    if (!is_same_wait(atomic_load_relaxed(&t->word), w))
         return false;
     owner = kind == WAIT_FOR_MUTEX ? value & MUTEX_OWNER : rwlock_writer(value);
     if (owner == index || owner >= record_count()) /* its own: handed over, and about to be woken */

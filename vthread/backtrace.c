@@ -58,16 +58,33 @@ ALWAYS_INLINE int backtrace_self(void **pcs, int n)
 #ifdef VTHREAD_HAS_UNWIND
 #include <libunwind.h>
 
+enum { PAGES_AT_ONCE = 64, STANDING_BYTES = 64 * 1024 };
+
 /* What many backtraces share. */
 struct backtracer {
     unw_addr_space_t space;
     char *copy;
     size_t room;
+    char page[PAGE_BYTES];
 };
 
 _Static_assert(sizeof(unw_word_t) == sizeof(uint64_t), "registers of an image");
 
 #if defined(__x86_64__)
+static void set_stand(struct image *image, const struct stand *stand)
+{
+    static const int saved[STAND_WORDS] = {UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_R12, UNW_X86_64_R13,
+                                           UNW_X86_64_R14, UNW_X86_64_R15, UNW_X86_64_RSP, UNW_X86_64_RIP};
+
+    for (int i = 0; i < STAND_WORDS; i++)
+        image_set_register(image, saved[i], stand->words[i]);
+}
+
+static uint64_t sp_of(const struct stand *stand)
+{
+    return stand->words[6];
+}
+
 void image_read_registers(struct image *image)
 {
     static const int saved[] = {UNW_X86_64_R15, UNW_X86_64_R14, UNW_X86_64_R13, UNW_X86_64_R12,
@@ -81,6 +98,19 @@ void image_read_registers(struct image *image)
     image_set_register(image, UNW_X86_64_RSP, image->low + sizeof saved / sizeof saved[0] * sizeof word);
 }
 #elif defined(__aarch64__)
+static void set_stand(struct image *image, const struct stand *stand)
+{
+    for (int i = 0; i < 12; i++)
+        image_set_register(image, UNW_AARCH64_X19 + i, stand->words[i]);
+    image_set_register(image, UNW_AARCH64_SP, stand->words[12]);
+    image_set_register(image, UNW_AARCH64_PC, stand->words[13]);
+}
+
+static uint64_t sp_of(const struct stand *stand)
+{
+    return stand->words[12];
+}
+
 void image_read_registers(struct image *image)
 {
     uint64_t word = 0;
@@ -93,6 +123,37 @@ void image_read_registers(struct image *image)
     image_set_register(image, UNW_AARCH64_SP, image->low + 160);
 }
 #endif
+
+void image_copy(struct image *image, uint64_t low, uint64_t high)
+{
+    int saved = errno;
+    uint64_t at = low;
+
+    while (at < high) {
+        struct iovec there[PAGES_AT_ONCE];
+        struct iovec here = {image->copy + (at - low), 0};
+        uint64_t end = at;
+        ssize_t got;
+        int n = 0;
+
+        for (; n < PAGES_AT_ONCE && end < high; n++) { /* whole ones only are copied: each a page at most */
+            uint64_t next = end / PAGE_BYTES * PAGE_BYTES + PAGE_BYTES;
+
+            next = next < high ? next : high;
+            there[n] = (struct iovec){(void *)end, next - end};
+            end = next;
+        }
+        here.iov_len = end - at;
+        got = process_vm_readv(getpid(), &here, 1, there, (unsigned long)n, 0);
+        if (got > 0)
+            at += (uint64_t)got;
+        if (got <= 0 || at < end)
+            break;
+    }
+    image->low = low;
+    image->high = at;
+    errno = saved;
+}
 
 static unw_accessors_t *local_accessors(void)
 {
@@ -151,7 +212,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
         memcpy(value, image->copy + (address - image->low), sizeof *value);
     else if (stack_find((void *)address, &(bool){false}) != NULL)
         return -UNW_EINVAL; /* somebody else's by now */
-    else if (image->is_sample)
+    else if (image->is_loose)
         return read_anywhere(image, address, value) ? 0 : -UNW_EINVAL;
     else
         memcpy(value, (void *)address, sizeof *value);
@@ -326,33 +387,166 @@ static bool is_held_for_copying(struct stack *s)
     return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
 }
 
-int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+/*
+ * Has left its stack, and lies there, or frozen; so it must be found, by what is_off, while the stack is held.  0, or
+ * -EAGAIN or -ENOMEM.
+ */
+static int copy_frames(struct backtracer *b, struct thread *t, struct stack *s, uint64_t word,
+                       bool (*is_off)(struct thread *t, uint64_t word), struct image *image)
 {
-    struct image image = {.copy = NULL};
-    struct stack *s;
-    bool loose;
-    bool held;
-    int count;
+    bool loose = !is_held_for_copying(s);
+    bool held = !loose && stack_word_try(&s->word);
+    int error = -EAGAIN;
 
-    if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
-        return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
-    s = stack_at(stack_index_seen(t));
-    loose = !is_held_for_copying(s);
-    held = !loose && stack_word_try(&s->word);
-    if (atomic_load_acquire(&t->word) != word)
-        count = -EAGAIN;
-    else
-        count = loose || held ? copy_frames_of(b, t, s, held, &image) : copy_frozen_frames_of(b, t, s, &image);
+    if (is_off(t, word))
+        error = loose || held ? copy_frames_of(b, t, s, held, image) : copy_frozen_frames_of(b, t, s, image);
     if (held)
         thread_stack_release(s);
     atomic_fence_seq_cst();
-    if (count == 0 && atomic_load_relaxed(&t->word) != word)
-        count = -EAGAIN;
-    if (count == 0) {
-        image_read_registers(&image);
-        count = image_unwind(b, &image, pcs, n);
+    return error == 0 && !is_off(t, word) ? -EAGAIN : error;
+}
+
+static bool is_in_that_wait(struct thread *t, uint64_t word)
+{
+    return atomic_load_acquire(&t->word) == word;
+}
+
+static int backtrace_off_stack(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    struct image image = {.copy = NULL};
+    int error = copy_frames(b, t, stack_at(stack_index_seen(t)), word, is_in_that_wait, &image);
+
+    if (error != 0)
+        return error;
+    image_read_registers(&image);
+    return image_unwind(b, &image, pcs, n);
+}
+
+/* In a queue, and the same life as then. */
+static bool is_queued(struct thread *t, uint64_t word)
+{
+    uint8_t phase = atomic_load_acquire(&t->phase);
+
+    return (phase == VTHREAD_YIELDED || phase == VTHREAD_UNPARKED) &&
+           word_generation(atomic_load_acquire(&t->word)) == word_generation(word);
+}
+
+/*
+ * Nothing says whether it has run since, and been queued again: a yield has no number.  While a stack is held it has
+ * not; elsewhere two copies, one after the other, that are the same are what it has been like at some instant between.
+ */
+int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    struct image first = {.copy = NULL, .is_loose = true, .page = b->page};
+    struct image again = {.copy = NULL};
+    struct stack *s = stack_at(stack_index_seen(t));
+    char *copy;
+    int error;
+
+    if ((thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED)) || !is_queued(t, word))
+        return -EAGAIN;
+    error = copy_frames(b, t, s, word, is_queued, &first);
+    if (error != 0)
+        return error;
+    copy = memory_alloc(first.high - first.low);
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, first.copy, first.high - first.low);
+    error = copy_frames(b, t, s, word, is_queued, &again);
+    if (error == 0 &&
+        (again.low != first.low || again.high != first.high || memcmp(copy, again.copy, again.high - again.low) != 0))
+        error = -EAGAIN;
+    if (error == 0) {
+        first.copy = again.copy;
+        image_read_registers(&first);
+        error = image_unwind(b, &first, pcs, n);
     }
-    return count;
+    memory_free(copy);
+    return error;
+}
+
+int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
+        return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
+    return backtrace_off_stack(b, t, word, pcs, n);
+}
+
+NO_SANITIZE NOINLINE static struct stand stand_seen(const struct parker *parker)
+{
+    struct stand stand;
+
+    for (int i = 0; i < STAND_WORDS; i++)
+        stand.words[i] = ((const volatile struct stand *)&parker->stand)->words[i];
+    return stand;
+}
+
+/* Its frames lie above; how far up, the kernel finds out.  0, -ENOMEM, or -EAGAIN: there is nothing. */
+static int copy_from_stand(struct backtracer *b, const struct stand *stand, struct image *image)
+{
+    *image = (struct image){.copy = room(b, STANDING_BYTES), .is_loose = true, .page = b->page};
+    if (image->copy == NULL)
+        return -ENOMEM;
+    set_stand(image, stand);
+    image_copy(image, sp_of(stand), sp_of(stand) + STANDING_BYTES);
+    return image->high > image->low ? 0 : -EAGAIN;
+}
+
+int backtrace_stand(struct backtracer *b, const struct stand *stand, void **pcs, int n)
+{
+    struct image image;
+    int error = copy_from_stand(b, stand, &image);
+
+    return error == 0 ? image_unwind(b, &image, pcs, n) : error;
+}
+
+static int backtrace_standing(struct backtracer *b, struct thread *t, uint64_t word, const struct parker *parker,
+                              void **pcs, int n)
+{
+    struct stand stand = stand_seen(parker);
+    struct image image;
+    int error = copy_from_stand(b, &stand, &image);
+
+    atomic_fence_seq_cst(); /* all of that before: */
+    if (atomic_load_relaxed(&t->word) != word)
+        error = -EAGAIN;
+    return error == 0 ? image_unwind(b, &image, pcs, n) : error;
+}
+
+NO_SANITIZE NOINLINE static struct thread *mounted_seen(const struct processor *p)
+{
+    return *(struct thread *const volatile *)&p->current;
+}
+
+NO_SANITIZE NOINLINE static const struct parker *platform_parker_seen(const struct thread *t)
+{
+    return *(void *const volatile *)&t->cont.sp;
+}
+
+NO_SANITIZE NOINLINE static unsigned carrier_seen(const struct thread *t)
+{
+    return t->carrier;
+}
+
+/* What is read of the thread stays as it is for as long as it waits; so it is good if its word is the same afterwards.
+ */
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    uint8_t flags = thread_flags_seen(t);
+    unsigned number = carrier_seen(t);
+    const struct processor *p;
+
+    if (!(flags & THREAD_IN_PLACE) || atomic_load_acquire(&t->word) != word)
+        return -EAGAIN;
+    if (flags & THREAD_PLATFORM)
+        return backtrace_standing(b, t, word, platform_parker_seen(t), pcs, n);
+    if (number >= atomic_load_acquire(&pool.count))
+        return -EAGAIN;
+    p = (const struct processor *)(void *)pool_carrier(number);
+    if (mounted_seen(p) == t)
+        return backtrace_standing(b, t, word, &p->parker, pcs, n);
+    /* It has given its stack up meanwhile, and its carrier sleeps without one. */
+    return flags & THREAD_NESTED ? -EAGAIN : backtrace_off_stack(b, t, word, pcs, n);
 }
 #else
 void image_read_registers(struct image *image)
@@ -377,6 +571,22 @@ void backtracer_free(struct backtracer *b)
 int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     (void)b, (void)t, (void)word, (void)pcs, (void)n;
+    return -ENOTSUP;
+}
+
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    return backtrace_parked(b, t, word, pcs, n);
+}
+
+int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
+{
+    return backtrace_parked(b, t, word, pcs, n);
+}
+
+int backtrace_stand(struct backtracer *b, const struct stand *stand, void **pcs, int n)
+{
+    (void)b, (void)stand, (void)pcs, (void)n;
     return -ENOTSUP;
 }
 

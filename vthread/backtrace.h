@@ -17,4 +17,16 @@ void backtracer_free(struct backtracer *b);
  */
 int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t w, void **pcs, int n);
 
+/*
+ * The same of one that waits on its OS thread, in PINNED or TIMED_PINNED: a platform thread, or a virtual one on its
+ * carrier.  The caller keeps carriers in being.
+ */
+int backtrace_in_place(struct backtracer *b, struct thread *t, uint64_t w, void **pcs, int n);
+
+/* The same of one that is queued to be run, if it stays so for a moment; word: as a name of this life. */
+int backtrace_queued(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n);
+
+/* From where an OS thread has been standing since.  The first is a place, and not where a call returns to. */
+int backtrace_stand(struct backtracer *b, const struct stand *stand, void **pcs, int n);
+
 #endif

@@ -56,6 +56,16 @@ void hog_reports_wanted(bool wanted)
     atomic_store_relaxed(&pool.hog_reports, wanted);
 }
 
+void sampling_begin(void)
+{
+    atomic_fetch_add_relaxed(&pool.samplers, 1);
+}
+
+void sampling_end(void)
+{
+    atomic_fetch_sub_acq_rel(&pool.samplers, 1);
+}
+
 void spare_report(struct carrier *c)
 {
     struct event *e;

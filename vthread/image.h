@@ -19,9 +19,11 @@ struct image {
     uint64_t low;                        /* addresses that the copied frames had */
     uint64_t high;
     char *copy;
-    bool is_sample; /* taken at any instruction, so that what comes of it may be wrong: nothing else is read directly */
+    bool is_sample; /* taken at any instruction, perhaps without all registers: what has no unwind table is not believed
+                     */
+    bool is_loose;  /* so, or copied while it might have gone on: nothing else is read directly, for it may be wrong */
     uint64_t page_at; /* for reading other memory; 0: none yet */
-    char *page;       /* of a sample: PAGE_BYTES of room */
+    char *page;       /* if it is loose: PAGE_BYTES of room */
 };
 
 static inline void image_set_register(struct image *image, int number, uint64_t value)
@@ -39,6 +41,9 @@ NO_SANITIZE static inline void copy_words(char *to, const char *from, size_t byt
 
 /* Those that a thread that has left has laid down at the inner end of its frames, which are all here. */
 void image_read_registers(struct image *image);
+
+/* Frames from low on, up to high or to where no memory is, into image->copy.  By the kernel, in signal handlers too. */
+void image_copy(struct image *image, uint64_t low, uint64_t high);
 
 /* Return addresses, innermost first; how many, or -ENOTSUP or -ENOMEM. */
 int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n);

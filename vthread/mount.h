@@ -117,5 +117,8 @@ void hog_end(struct carrier *c, int64_t held_ns, bool rescued);
 void spare_report(struct carrier *c);
 /* Does anybody want to hear of hogs? */
 void hog_reports_wanted(bool wanted);
+/* Somebody is about to take samples (sample_take_thread), or not any more; carriers let them from their next look on. */
+void sampling_begin(void);
+void sampling_end(void);
 
 #endif

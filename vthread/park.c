@@ -82,6 +82,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
     int reason;
 
     parker_reset(parker);
+    stand_here(&parker->stand);
     atomic_store_relaxed(&t->phase, timed ? VTHREAD_TIMED_PINNED : VTHREAD_PINNED);
     t->flags |= THREAD_IN_PLACE;
     if (word_commit_park(&t->word, flags)) {

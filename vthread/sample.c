@@ -3,11 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -26,23 +27,26 @@ enum {
     COPY_MAX = 256 * 1024,
     BELOW_BYTES = 128,            /* of the stack pointer: leaf functions of x86-64 keep things there */
     ANSWER_NS = 20 * 1000 * 1000, /* it may have to wait for a CPU */
-    PAGES_AT_ONCE = 64,
+    LATE_ANSWER_NS = 100 * 1000 * 1000,
 };
 
 struct sample {
     struct image image;
+    uint64_t begun;        /* of the carrier, at that instant */
+    struct thread *thread; /* that was mounted, and stood on its own stack; or NULL */
     char page[PAGE_BYTES];
     char copy[];
 };
 
-enum { IDLE, ASKED, BUSY, HERE, TICKET_SHIFT = 2, STATE_MASK = 3 };
+enum { IDLE, ASKED, BUSY, DONE, TICKET_SHIFT = 2, STATE_MASK = 3 };
 
 static struct {
-    atomic_word word; /* ticket, and one of the above */
-    ATOMIC(int) tid;  /* of the one that is asked */
-    struct image *image;
+    pthread_mutex_t lock; /* one sampler at a time */
+    atomic_word word;     /* ticket, and one of the above */
+    ATOMIC(int) tid;      /* of the one that is asked */
+    struct sample *sample;
     uint32_t ticket;
-} asked;
+} asked = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int sample_signal(void)
 {
@@ -93,6 +97,42 @@ static uint64_t sp_of(const struct image *image)
 #endif
 }
 
+/* ---- the copy ---- */
+
+/* Where the stack that sp is in ends, as far as that is known: no further than that need be looked. */
+static uint64_t end_of_stack(struct carrier *c, uint64_t sp)
+{
+    struct stack *stack = ((struct processor *)(void *)c)->stack;
+    uint64_t bottom = (uint64_t)(uintptr_t)c->bottom;
+
+    if (stack_contains(stack, (void *)sp))
+        return (uint64_t)(uintptr_t)stack->top;
+    return sp < bottom && bottom - sp < COPY_MAX ? bottom : UINT64_MAX;
+}
+
+/* Whose stack is that?  One that hands over to another (park.c) is not the other one yet. */
+NO_SANITIZE static struct thread *standing_at(struct carrier *c, uint64_t sp)
+{
+    struct processor *p = (struct processor *)(void *)c;
+    struct thread *t = *(struct thread *volatile *)&p->current;
+    struct stack *stack = *(struct stack *volatile *)&p->stack;
+
+    return t != NULL && stack_contains(stack, (void *)sp) && stack_at(t->cont.stack) == stack ? t : NULL;
+}
+
+/* From the sampled stack pointer up. */
+NO_SANITIZE static void copy_stack(struct sample *s, struct carrier *c)
+{
+    uint64_t sp = sp_of(&s->image);
+    uint64_t low = (sp - BELOW_BYTES) & ~(uint64_t)7;
+    uint64_t high = end_of_stack(c, sp);
+
+    s->begun = atomic_load_relaxed(&c->begun);
+    s->thread = standing_at(c, sp);
+    s->image.copy = s->copy;
+    image_copy(&s->image, low, high < low + COPY_MAX ? high : low + COPY_MAX);
+}
+
 /* ---- the carrier ---- */
 
 static void on_sample(int signal, siginfo_t *info, void *context)
@@ -105,12 +145,10 @@ static void on_sample(int signal, siginfo_t *info, void *context)
     if ((word & STATE_MASK) != ASKED || c == NULL || atomic_load_relaxed(&c->tid) != atomic_load_relaxed(&asked.tid) ||
         !atomic_cas_acq_rel(&asked.word, &word, (word & ~STATE_MASK) | BUSY))
         return;
-    set_registers(asked.image, context);
-    word = (word & ~STATE_MASK) | HERE;
-    atomic_store_release(&asked.word, word); /* pairs with the sampler's acquire */
+    set_registers(&asked.sample->image, context);
+    copy_stack(asked.sample, c);
+    atomic_store_release(&asked.word, (word & ~STATE_MASK) | DONE); /* pairs with the sampler's acquire */
     futex_wake(&asked.word, 1);
-    while (atomic_load_acquire(&asked.word) == word)
-        futex_wait(&asked.word, word, INT64_MAX);
     errno = saved;
 }
 
@@ -141,78 +179,31 @@ static bool has_handler(void)
     return !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL && sigaction(sample_signal(), &ours, NULL) == 0;
 }
 
-/* Copy the stack from the sampled stack pointer up.  Memory that is not there ends it. */
-static void copy_stack(struct sample *s)
+static bool take_running(struct carrier *c, struct sample *s, int64_t until_ns)
 {
-    uint64_t sp = sp_of(&s->image);
-    uint64_t low = (sp - BELOW_BYTES) & ~(uint64_t)7;
-    bool in_guard = false;
-    struct stack *stack = stack_find((void *)sp, &in_guard);
-    uint64_t high = stack != NULL && !in_guard ? (uint64_t)(uintptr_t)stack->top : low + COPY_MAX;
-    uint64_t at = low;
-
-    if (high > low + COPY_MAX)
-        high = low + COPY_MAX;
-    while (at < high) {
-        struct iovec there[PAGES_AT_ONCE];
-        struct iovec here = {s->copy + (at - low), high - at};
-        uint64_t end = at;
-        ssize_t got;
-        int n = 0;
-
-        for (; n < PAGES_AT_ONCE && end < high; n++) { /* whole ones only are copied: each a page at most */
-            uint64_t next = end / PAGE_BYTES * PAGE_BYTES + PAGE_BYTES;
-
-            next = next < high ? next : high;
-            there[n] = (struct iovec){(void *)end, next - end};
-            end = next;
-        }
-        here.iov_len = end - at;
-        got = process_vm_readv(getpid(), &here, 1, there, (unsigned long)n, 0);
-        if (got > 0)
-            at += (uint64_t)got;
-        if (got <= 0 || at < end)
-            break;
-    }
-    s->image.low = low;
-    s->image.high = at;
-    s->image.copy = s->copy;
-}
-
-static bool is_at(struct carrier *c, uint64_t begun)
-{
-    return atomic_load_relaxed(&c->begun) == begun && atomic_load_relaxed(&c->in_task);
-}
-
-static bool take_running(struct carrier *c, uint64_t begun, struct sample *s)
-{
-    int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
     uint32_t word = ++asked.ticket << TICKET_SHIFT | ASKED;
-    uint32_t here = (word & ~STATE_MASK) | HERE;
-    bool took;
+    uint32_t done = (word & ~STATE_MASK) | DONE;
 
     if (!atomic_load_relaxed(&c->admits) || BUILT_WITH_TSAN ||
         !has_handler()) /* whose runtime puts signals off until the next call of the C library */
         return false;
-    asked.image = &s->image;
+    asked.sample = s;
     atomic_store_relaxed(&asked.tid, atomic_load_relaxed(&c->tid));
     atomic_store_release(&asked.word, word);
     if (syscall(SYS_tgkill, getpid(), atomic_load_relaxed(&c->tid), sample_signal()) != 0)
         until_ns = 0;
-    while ((word = atomic_load_acquire(&asked.word)) != here) {
-        if ((word & STATE_MASK) == ASKED && clock_monotonic_ns() >= until_ns) {
+    while ((word = atomic_load_acquire(&asked.word)) != done) {
+        bool late = clock_monotonic_ns() >= until_ns;
+
+        if ((word & STATE_MASK) == ASKED && late) {
             if (atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK))
                 return false;
             continue;
         }
-        futex_wait(&asked.word, word, until_ns);
+        futex_wait(&asked.word, word, late ? INT64_MAX : until_ns); /* late, but it is at it: it will be done */
     }
-    took = is_at(c, begun);
-    if (took)
-        copy_stack(s);
     atomic_store_release(&asked.word, word & ~STATE_MASK);
-    futex_wake(&asked.word, 1);
-    return took;
+    return true;
 }
 
 /* Where the kernel has it blocked; false: it runs, or it cannot be seen. */
@@ -238,29 +229,72 @@ static bool read_blocked(struct carrier *c, unsigned long long *sp, unsigned lon
     return last != NULL && sscanf(last, " %llx %llx", sp, pc) == 2;
 }
 
-static bool take_blocked(struct carrier *c, uint64_t begun, struct sample *s)
+static bool take_blocked(struct carrier *c, struct sample *s)
 {
     unsigned long long sp, pc, sp_after, pc_after;
 
     if (!read_blocked(c, &sp, &pc))
         return false;
     set_sp_and_pc(&s->image, sp, pc);
-    copy_stack(s);
-    return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after && is_at(c, begun);
+    copy_stack(s, c);
+    return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after;
+}
+
+static struct sample *sample_new(void)
+{
+    struct sample *s = memory_alloc(sizeof *s + COPY_MAX);
+
+    if (s != NULL) {
+        s->image.is_sample = true;
+        s->image.is_loose = true;
+        s->image.page = s->page;
+    }
+    return s;
+}
+
+/* s, or NULL if it was not taken. */
+static struct sample *keep(struct sample *s, bool took)
+{
+    if (!took)
+        memory_free(s);
+    return took ? s : NULL;
+}
+
+/* False: somebody else's sample takes too long. */
+static bool lock_until(int64_t until_ns)
+{
+    const struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+
+    return pthread_mutex_clocklock(&asked.lock, CLOCK_MONOTONIC, &until) == 0;
 }
 
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
 {
-    struct sample *s = memory_alloc(sizeof *s + COPY_MAX); /* before anybody is stopped */
+    int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
+    struct sample *s = sample_new();
+    bool took;
+
+    if (s == NULL || !lock_until(until_ns))
+        return keep(s, false);
+    took = computing ? take_running(c, s, until_ns) : take_blocked(c, s);
+    pthread_mutex_unlock(&asked.lock);
+    return keep(s, took && s->begun == begun && atomic_load_relaxed(&c->begun) == begun &&
+                       atomic_load_relaxed(&c->in_task));
+}
+
+struct sample *sample_take_thread(struct carrier *c, struct thread *t)
+{
+    struct sample *s = sample_new();
+    bool took;
 
     if (s == NULL)
         return NULL;
-    s->image.is_sample = true;
-    s->image.page = s->page;
-    if (computing ? take_running(c, begun, s) : take_blocked(c, begun, s))
-        return s;
-    memory_free(s);
-    return NULL;
+    pthread_mutex_lock(&asked.lock);
+    took = take_blocked(c, s);
+    if (!took && atomic_load_relaxed(&c->state) != CARRIER_BLOCKED) /* else a signal might cut a call short */
+        took = take_running(c, s, clock_monotonic_ns() + LATE_ANSWER_NS);
+    pthread_mutex_unlock(&asked.lock);
+    return keep(s, took && s->thread == t);
 }
 
 struct sample *sample_of_leaver(const char *sp, const char *end)
@@ -271,6 +305,7 @@ struct sample *sample_of_leaver(const char *sp, const char *end)
     if (s == NULL)
         return NULL;
     s->image.is_sample = true;
+    s->image.is_loose = true;
     s->image.page = s->page;
     s->image.low = (uint64_t)(uintptr_t)sp;
     s->image.high = s->image.low + bytes;
@@ -297,6 +332,12 @@ void sample_admit(struct carrier *c, bool wanted)
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
 {
     (void)c, (void)begun, (void)computing;
+    return NULL;
+}
+
+struct sample *sample_take_thread(struct carrier *c, struct thread *t)
+{
+    (void)c, (void)t;
     return NULL;
 }
 

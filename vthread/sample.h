@@ -2,25 +2,28 @@
 /*
  * Samples: what a carrier is doing just now, whatever that is.
  *
- * A thread that runs is stopped by a signal, at any instruction, be it in the middle of a switch.  Its handler, on the
- * carrier's signal stack, lays down the registers and waits until the sampler has copied the stack that the stack
- * pointer is in; the kernel copies, so that no address can be wrong.  Nothing is allocated, locked or unwound
- * meanwhile, for the thread may hold any lock.  Unwinding is done later from the copy, by unwind tables that
- * are exact for every instruction; where there are none, it ends.
+ * A thread that runs is interrupted by a signal, at any instruction, be it in the middle of a switch.  Its handler, on
+ * the carrier's signal stack, lays down the registers and copies the stack that the stack pointer is in; the kernel
+ * copies, so that no address can be wrong.  It waits for nobody, so the thread is held up for the length of that copy
+ * (256 KiB at most, some 20 us).  Nothing is allocated, locked or unwound meanwhile, for the thread may hold any
+ * lock.  Unwinding is done later from the copy, by unwind tables that are exact for every instruction; where there
+ * are none, it ends.
  *
- *     sampler (one at a time)          the carrier, in the handler
+ *     sampler (one at a time: a lock)  the carrier, in the handler
  *     word := ASKED | ticket
- *     tgkill                           CAS ASKED -> BUSY; registers; word := HERE, wake
+ *     tgkill                           CAS ASKED -> BUSY; registers, copy; word := DONE, wake
  *     (too late? CAS ASKED -> IDLE)
- *     wait for HERE; copy
- *     word := IDLE, wake               wait while it is HERE with this ticket
+ *     wait for DONE
+ *     word := IDLE
+ *
+ * The sampler is the monitor, for hogs, or somebody who makes a dump.  Either may wait for the other one's sample.
  *
  * Blocked in a system call, a signal might cut that short (nanosleep and poll are not restarted).  There the kernel
  * tells stack pointer and program counter (/proc/self/task/TID/syscall), the other registers are unknown, and the walk
  * ends at the first frame that needs one: as a rule, that of a function with a frame pointer.
  *
- * The signal is SIGRTMAX - 2.  Carriers block it, as all others, unless somebody wants to hear of hogs; and it is not
- * used if the program has a handler for it.
+ * The signal is SIGRTMAX - 2.  Carriers block it, as all others, unless somebody wants to hear of hogs or is making a
+ * dump; and it is not used if the program has a handler for it.
  */
 #ifndef VTHREAD_SAMPLE_H
 #define VTHREAD_SAMPLE_H
@@ -30,12 +33,19 @@
 
 struct carrier;
 struct sample;
+struct thread;
 
 /* On a carrier: it may be sampled from now on, or not any more. */
 void sample_admit(struct carrier *c, bool wanted);
 
 /* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);
+
+/*
+ * For dumps: of t, if it is what runs there, on its own stack.  Where it is in a system call, without a signal.  On any
+ * platform thread that keeps carriers in being.
+ */
+struct sample *sample_take_thread(struct carrier *c, struct thread *t);
 
 /* Of a thread that has left its stack for the carrier that calls this: its frames, from sp to end. */
 struct sample *sample_of_leaver(const char *sp, const char *end);

@@ -2,6 +2,7 @@
 #include "vthread/symbol.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -51,12 +52,37 @@ static bool report(Dwfl *dwfl)
     return dwfl_report_end(dwfl, NULL, NULL) == 0 && failed == 0;
 }
 
+/*
+ * libdwfl opens files as it likes, and they stay open.  Programs that the program starts shall not inherit them: where
+ * it tells us, the name is opened here, and what else it opens is marked as soon as it is known.
+ */
+static int find_elf(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr base, char **ret_file, Elf **ret_elf)
+{
+    int fd = name[0] == '/' ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+
+    if (fd < 0)
+        return dwfl_linux_proc_find_elf(module, user, name, base, ret_file, ret_elf);
+    *ret_file = strdup(name);
+    return fd;
+}
+
+static int find_debuginfo(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr base, const char *file,
+                          const char *link, GElf_Word crc, char **ret_name)
+{
+    /* The standard one asks servers. */
+    int fd = dwfl_build_id_find_debuginfo(module, user, name, base, file, link, crc, ret_name);
+
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+}
+
 /* Tell libdwfl what is loaded, if that has changed; NULL: it cannot be told. */
 static Dwfl *modules_locked(void)
 {
     static const Dwfl_Callbacks callbacks = {
-        .find_elf = dwfl_linux_proc_find_elf,
-        .find_debuginfo = dwfl_build_id_find_debuginfo, /* the standard one asks servers */
+        .find_elf = find_elf,
+        .find_debuginfo = find_debuginfo,
     };
     unsigned long long loaded = objects_loaded(); /* before it looks: it may miss none */
 

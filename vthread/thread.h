@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "carrier/carrier.h"
 #include "continuation/cont.h"
+#include "vthread/stand.h"
 #include "vthread/word.h"
 
 enum thread_flag {
@@ -64,6 +65,27 @@ struct thread {
     uint8_t reason;        /* why the wait ended: 0, ETIMEDOUT or EINTR */
     ATOMIC(void *) slot;   /* argument before the start; blocker while parked; joined value; else NULL */
 };
+
+/*
+ * The blocker of a wait for a descriptor, which is INTERNAL: odd, as no object of ours is, with what it is waited for
+ * in the two bits above.
+ */
+enum descriptor_use { DESCRIPTOR_READ, DESCRIPTOR_WRITE, DESCRIPTOR_READ_OR_WRITE };
+
+static inline void *thread_descriptor_blocker(int fd, enum descriptor_use use)
+{
+    return (void *)((uintptr_t)(unsigned)fd << 3 | (uintptr_t)use << 1 | 1);
+}
+
+/* w: the thread's word.  False: the blocker is something else. */
+static inline bool thread_descriptor_of(const void *blocker, uint64_t w, int *ret_fd, enum descriptor_use *ret_use)
+{
+    uintptr_t bits = (uintptr_t)blocker;
+
+    *ret_fd = (int)(bits >> 3);
+    *ret_use = (enum descriptor_use)(bits >> 1 & 3);
+    return (bits & 1) && (w & WORD_INTERNAL);
+}
 
 _Static_assert(sizeof(struct thread) == CACHE_LINE, "the hot part is one cache line");
 
@@ -273,6 +295,7 @@ struct thread_extra *thread_extra_own(struct thread *self);
 /* An OS thread the runtime can block: a carrier, or a platform thread. */
 struct parker {
     ATOMIC(uint32_t) word; /* 1: notified */
+    struct stand stand;    /* of who waits IN_PLACE; good while its word says that it does */
 };
 
 /*

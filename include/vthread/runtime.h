@@ -194,10 +194,11 @@ typedef enum vthread_dump_format {
 
 /*
  * Write what all threads are doing, virtual ones and the platform threads that the library knows: state, what each
- * waits for and who owns that, the stacks of those that are parked; by executor and scope; and the carriers.
+ * waits for and who owns that, its stack where that can be had (docs/thread-dump.md); by executor and scope; and the
+ * carriers.
  *
- * No thread is stopped for it: each is seen at an instant of its own, and those that come or go meanwhile may be in it
- * or not.  It is written while it is made, with memory for a few bytes of each thread at most.  An error leaves
+ * Nobody waits for it, but those that run are interrupted for some microseconds: each is seen at an instant of its own,
+ * and those that come or go meanwhile may be in it or not.  It is written while it is made, with memory for a few bytes of each thread at most.  An error leaves
  * what was written before.
  *
  * Returns 0, or

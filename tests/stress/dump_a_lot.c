@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Dumps while threads are made, renamed, park, open scopes, submit tasks and end.  Each has every witness, who
- * is there all the time, once.
+ * is there all the time, once.  They go on until there have been enough dumps, too: the first takes long, for debug
+ * information is loaded.
  */
 #include <pthread.h>
 #include <sys/mman.h>
@@ -14,7 +15,7 @@
 
 #include "stress.h"
 
-enum { CHURNERS = 8, WITNESSES = 16 };
+enum { CHURNERS = 8, WITNESSES = 16, DUMPS = 100 };
 
 static _Atomic bool stop, released;
 static _Atomic uint64_t missed;
@@ -58,13 +59,14 @@ static void *live(void *arg)
 struct churner {
     uint64_t random;
     uint64_t rounds;
+    uint64_t done;
 };
 
 static void *churn(void *arg)
 {
     struct churner *self = arg;
 
-    for (uint64_t i = 0; i < self->rounds; i++) {
+    for (uint64_t i = 0; i < self->rounds || atomic_load(&dumps) < DUMPS; i++) {
         uintptr_t n = (uintptr_t)(stress_random(&self->random) >> 8);
         const vthread_attr_t named = {.name_prefix = "born-"};
         vthread_executor_t *ex;
@@ -79,6 +81,7 @@ static void *churn(void *arg)
             MUST(vthread_executor_free(ex));
         }
         atomic_fetch_add(&ended, 1);
+        self->done++;
     }
     return NULL;
 }
@@ -139,6 +142,7 @@ int main(int argc, char **argv)
     static struct churner churners[CHURNERS];
     vthread_t threads[CHURNERS + WITNESSES + 1];
     uint64_t rounds = (uint64_t)s.count / CHURNERS + 1;
+    uint64_t done = 0;
     pthread_t outside;
     char name[32];
 
@@ -151,11 +155,13 @@ int main(int argc, char **argv)
     MUST(pthread_create(&outside, NULL, dump_all_the_time, NULL));
     threads[CHURNERS + WITNESSES] = stress_start(dump_all_the_time, NULL);
     for (int i = 0; i < CHURNERS; i++) {
-        churners[i] = (struct churner){s.seed + (uint64_t)i, rounds};
+        churners[i] = (struct churner){s.seed + (uint64_t)i, rounds, 0};
         threads[i] = stress_start(churn, &churners[i]);
     }
-    for (int i = 0; i < CHURNERS; i++)
+    for (int i = 0; i < CHURNERS; i++) {
         stress_join(threads[i]);
+        done += churners[i].done;
+    }
     atomic_store(&stop, true);
     pthread_join(outside, NULL);
     stress_join(threads[CHURNERS + WITNESSES]);
@@ -163,5 +169,5 @@ int main(int argc, char **argv)
     for (int i = 0; i < WITNESSES; i++)
         stress_join(threads[CHURNERS + i]);
     printf("%llu dumps\n", (unsigned long long)atomic_load(&dumps));
-    return stress_end("ended", atomic_load(&ended) + 1000000 * atomic_load(&missed), rounds * CHURNERS);
+    return stress_end("ended", atomic_load(&ended) + 1000000 * atomic_load(&missed), done);
 }

@@ -3,14 +3,19 @@
 #include "sync_help.h"
 
 #include <fcntl.h>
+#include <link.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
 #include <vthread/executor.h>
 #include <vthread/scope.h>
+#include <vthread/version.h>
 
 #include "base/panic.h"
+#undef atomic_init /* of <stdatomic.h> */
+#include "observe/dump.h"
 
 TestSuite(dump, .fini = help_fini, .timeout = 60);
 
@@ -418,7 +423,7 @@ Test(dump, lines_of_frozen_frames_whose_stack_is_in_use)
     fd = dump_json();
     expect_members(fd);
     cr_expect_str_eq(ask(fd, THREADS "threads | select(.name == \"spinner\") | [.noStack, (.stack | length)]"),
-                     "[\"it is running\",0]");
+                     "[\"it is running, and its carrier is not to be interrupted\",0]");
     close(fd);
     end_members(threads);
     help_join(spinner);
@@ -485,6 +490,355 @@ Test(dump, from_a_virtual_thread)
     cr_assert_str_eq(ask(own_file, THREADS "threads | select(.name == \"author\") | [.state, .virtual]"),
                      "[\"WAITING\",true]");
     close(own_file);
+}
+
+/* ---- stacks of threads that have a CPU or an OS thread to themselves ---- */
+
+static int work_line;
+
+NOINLINE static void work_here(void)
+{
+    work_line = __LINE__ + 2;
+    while (!atomic_load(&stop))
+        vthread_spin_hint();
+}
+
+static void *work(void *arg)
+{
+    (void)arg;
+    work_here();
+    __asm__ volatile(""); /* no tail call */
+    return NULL;
+}
+
+/* Does the dump have it, with both functions?  It may have had no CPU on which to answer in time, and then says so. */
+static bool has_work(int fd, vthread_t t)
+{
+    const char *answer = ask(fd,
+                             THREADS "threads | select(.tid == \"%s\") | [.state, .noStack, "
+                                     "(.stack | map(split(\"+\")[0]) | (index(\"work\") // 0) - "
+                                     "(index(\"work_here\") // 0))]",
+                             id_of(t));
+
+    if (strcmp(answer, "[\"RUNNABLE\",\"it is running\",0]") == 0)
+        return false;
+    cr_assert_str_eq(answer, "[\"RUNNABLE\",null,1]", "%s: %s", answer,
+                     ask(fd, THREADS "threads | select(.tid == \"%s\")", id_of(t)));
+    return true;
+}
+
+#if BUILT_WITH_TSAN
+#define NEEDS_SAMPLES() cr_skip_test("ThreadSanitizer puts signals off")
+#else
+#define NEEDS_SAMPLES() NEEDS_LINES()
+#endif
+
+/* Who asks for dumps by a signal lets carriers be interrupted at any time. */
+Test(dump, lines_of_running_threads)
+{
+    vthread_t t[2];
+    int fd;
+
+    NEEDS_SAMPLES();
+    cr_assert_eq(setenv("VTHREAD_DUMP_SIGNAL", "USR2", 1), 0);
+    help_configure(2);
+    t[0] = start_named("worker", work, NULL);
+    t[1] = help_start_with(&(vthread_attr_t){.name = "dedicated", .stack = VTHREAD_STACK_DEDICATED}, work, NULL);
+    cr_assert(REACHES(t[0], VTHREAD_RUNNING) && REACHES(t[1], VTHREAD_RUNNING));
+    cr_assert(EVENTUALLY(work_line > 0));
+    for (int seen[2] = {0, 0}; seen[0] < 3 || seen[1] < 3;) { /* at any instruction */
+        fd = dump_json();
+        for (int i = 0; i < 2; i++)
+            seen[i] += has_work(fd, t[i]);
+        close(fd);
+    }
+    atomic_store(&stop, true);
+    help_join(t[0]);
+    help_join(t[1]);
+}
+
+static atomic_int ready;
+
+static void *yield_in_here(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&ready, 1);
+    while (!atomic_load(&stop)) {
+        for (volatile int i = 0; i < 10000; i++)
+            ;
+        vthread_yield();
+    }
+    return NULL;
+}
+
+/* Carriers that come by let themselves be interrupted while a dump is made, and not after it. */
+Test(dump, lines_of_threads_that_yield)
+{
+    vthread_t t[4];
+    bool seen = false;
+
+    NEEDS_SAMPLES();
+    help_configure(2);
+    for (int i = 0; i < 4; i++)
+        t[i] = start_named("yielder", yield_in_here, NULL);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 4));
+    for (int i = 0; i < 1000 && !seen; i++) {
+        int fd = dump_json();
+
+        seen = *ask(fd, THREADS "threads | select(.name == \"yielder\" and .carrier != null) | .stack[] | "
+                                "select(startswith(\"yield_in_here+\"))") != '\0';
+        close(fd);
+    }
+    cr_expect(seen);
+    atomic_store(&stop, true);
+    for (int i = 0; i < 4; i++)
+        help_join(t[i]);
+}
+
+/* Behind one that holds the only carrier, or the only stack. */
+static void expect_queued(void)
+{
+    vthread_t t[2], spinner;
+    int fd;
+
+    t[0] = start_named("queued-0", park_deep, NULL);
+    t[1] = start_named("queued-1", park_deep, NULL);
+    cr_assert(REACHES(t[0], VTHREAD_PARKED) && REACHES(t[1], VTHREAD_PARKED));
+    spinner = start_named("spinner", help_spin, &stop);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    vthread_unpark(t[0]);
+    vthread_unpark(t[1]);
+    fd = dump_json();
+    cr_expect_str_eq(ask(fd, THREADS "[threads | select(.name | startswith(\"queued\")) | [.state, .internalState, "
+                                     ".noStack, .carrier]] | unique"),
+                     "[[\"RUNNABLE\",\"UNPARKED\",null,null]]", "%s", ask(fd, "."));
+    expect_lines(fd, "queued-0");
+    expect_lines(fd, "queued-1");
+    close(fd);
+    atomic_store(&stop, true);
+    help_join(spinner);
+    help_join(t[0]);
+    help_join(t[1]);
+}
+
+Test(dump, lines_of_threads_that_are_to_run)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_queued();
+}
+
+Test(dump, lines_of_threads_that_are_to_run_on_a_stack_in_use)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_queued();
+}
+
+Test(dump, lines_of_frames_that_strict_mode_has_moved_away)
+{
+    vthread_t t;
+    int fd;
+
+    NEEDS_LINES();
+    cr_assert_eq(setenv("VTHREAD_STRICT", "1", 1), 0);
+    t = start_named("displaced", park_deep, (void *)(uintptr_t)3);
+    cr_assert(REACHES(t, VTHREAD_PARKED));
+    fd = dump_json();
+    expect_lines(fd, "displaced");
+    close(fd);
+    atomic_store(&stop, true);
+    vthread_unpark(t);
+    help_join(t);
+}
+
+static int ends_of_wait[2];
+
+NOINLINE static int wait_in_the_kernel(void)
+{
+    struct pollfd entry = {.fd = ends_of_wait[0], .events = POLLIN};
+    int result;
+
+    atomic_store(&ready, 1);
+    result = poll(&entry, 1, -1); /* which no signal restarts */
+    __asm__ volatile("" : "+r"(result));
+    return result;
+}
+
+static void *block(void *arg)
+{
+    int result;
+
+    if (arg != NULL)
+        CHECK(vthread_blocking_begin("as a test") == 0);
+    result = wait_in_the_kernel();
+    __asm__ volatile("" : "+r"(result));
+    if (arg != NULL)
+        vthread_blocking_end();
+    CHECK(result == 1);
+    return NULL;
+}
+
+/* Where a thread is in a system call, it is not cut short. */
+static void expect_blocked(void *how)
+{
+    vthread_t t;
+
+    cr_assert_eq(setenv("VTHREAD_DUMP_SIGNAL", "USR2", 1), 0);
+    cr_assert_eq(pipe(ends_of_wait), 0);
+    t = start_named("blocked", block, how);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 1));
+    for (int i = 0; i < 10; i++) {
+        int fd = dump_json();
+
+        cr_expect_str_eq(ask(fd, THREADS "threads | select(.name == \"blocked\") | [.state, .carrier != null]"),
+                         "[\"RUNNABLE\",true]");
+        close(fd);
+    }
+    cr_assert_eq(write(ends_of_wait[1], "x", 1), 1);
+    help_join(t);
+}
+
+Test(dump, of_an_unannounced_system_call)
+{
+    NEEDS_SAMPLES();
+    expect_blocked(NULL);
+}
+
+Test(dump, of_a_blocking_section)
+{
+    NEEDS_SAMPLES();
+    expect_blocked(&something);
+}
+
+NOINLINE static void pinned_here(void *arg)
+{
+    park_on(arg);
+    __asm__ volatile("");
+}
+
+static void *pin_and_park(void *arg)
+{
+    CHECK(vthread_pin("because of that") == 0);
+    pinned_here(arg);
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+/* Its carrier says the same as the thread, which has its stack, the reason and the blocker in the dump. */
+static void expect_pinned(vthread_t t)
+{
+    char expected[128];
+    int fd;
+
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    fd = dump_json();
+    snprintf(expected, sizeof expected, "[\"PINNED\",\"because of that\",\"%p\",null,\"%s\",\"blocked\"]",
+             (void *)&something, id_of(t));
+    cr_expect_str_eq(ask(fd,
+                         THREADS ". as $d | threads | select(.tid == \"%s\") | . as $t | $d.threadDump.carriers[] | "
+                                 "select(.carrier == $t.carrier) | [$t.internalState, $t.pinned, "
+                                 "$t.parkBlocker.object, $t.noStack, .thread, .state]",
+                         id_of(t)),
+                     expected, "%s", ask(fd, "."));
+    cr_expect_str_eq(ask(fd,
+                         THREADS "threads | select(.tid == \"%s\") | .stack | map(split(\"+\")[0]) | "
+                                 "index(\"pin_and_park\") - index(\"pinned_here\")",
+                         id_of(t)),
+                     "1", "%s", ask(fd, "."));
+    close(fd);
+    atomic_store(&stop, true);
+    vthread_unpark(t);
+    help_join(t);
+}
+
+Test(dump, lines_of_pinned_threads)
+{
+    NEEDS_LINES();
+    expect_pinned(start_named("pinned", pin_and_park, &something));
+}
+
+Test(dump, lines_of_pinned_threads_that_share_a_stack)
+{
+    vthread_runtime_params_t params = {.stacks = 1, .sole_stacks = UINT_MAX};
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    expect_pinned(start_named("pinned", pin_and_park, &something));
+}
+
+/* ... and whose frames are frozen, because another one runs there now. */
+Test(dump, lines_of_pinned_threads_whose_stack_is_in_use)
+{
+    vthread_runtime_params_t params = {.stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_t t, spinner;
+    atomic_bool enough = false;
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    t = start_named("pinned", pin_and_park, &something);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    spinner = help_start(help_spin, &stop);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    expect_pinned(t);
+    atomic_store(&enough, true);
+    help_join(spinner);
+}
+
+Test(dump, lines_of_pinned_threads_on_dedicated_stacks)
+{
+    NEEDS_LINES();
+    expect_pinned(help_start_with(&(vthread_attr_t){.stack = VTHREAD_STACK_DEDICATED}, pin_and_park, &something));
+}
+
+static void *be_outside(void *arg)
+{
+    return lock_mutex(arg);
+}
+
+static void *begin_outside(void *arg)
+{
+    void *wrong = be_outside(arg);
+
+    __asm__ volatile("" : "+r"(wrong));
+    return wrong;
+}
+
+/* One that the library has made, and one that it has not. */
+Test(dump, lines_of_platform_threads_that_wait)
+{
+    pthread_t foreign;
+    vthread_t made;
+    int fd;
+
+    NEEDS_LINES();
+    cr_assert_eq(vthread_mutex_lock(&mutex), 0);
+    made = help_start_with(&(vthread_attr_t){.name = "made", .kind = VTHREAD_KIND_PLATFORM}, begin_outside, NULL);
+    cr_assert_eq(pthread_create(&foreign, NULL, begin_outside, NULL), 0);
+    for (;;) {
+        fd = dump_json();
+        if (strcmp(ask(fd, THREADS "[threads | select(.virtual == false and .state == \"BLOCKED\")] | length"), "2") ==
+            0)
+            break;
+        close(fd);
+        usleep(1000);
+    }
+    cr_expect_str_eq(ask(fd,
+                         THREADS
+                         "[threads | select(.virtual == false and .state == \"BLOCKED\") | [.parkBlocker.object, "
+                         ".parkBlocker.owner == \"%s\", .noStack, ([.stack[] | split(\"+\")[0]] | "
+                         "index(\"wait_in_place\") == 0 and "
+                         "index(\"begin_outside\") > index(\"lock_mutex\"))]] | unique | length, .[0][1:]",
+                         id_of(vthread_self())),
+                     "1\n[true,null,true]", "%s", ask(fd, "."));
+    close(fd);
+    cr_assert_eq(vthread_mutex_unlock(&mutex), 0);
+    help_join(made);
+    pthread_join(foreign, NULL);
 }
 
 /* ---- the tree ---- */
@@ -590,30 +944,49 @@ Test(dump, tree_of_executors_and_scopes)
 
 /* ---- the rest of it ---- */
 
+static int spinning_on;
+
+static void *spin_and_tell(void *arg)
+{
+    (void)arg;
+    spinning_on = (int)help_os_thread();
+    return help_spin(&stop);
+}
+
 Test(dump, carriers_queues_timers_and_statistics)
 {
+    vthread_runtime_params_t params = {.parallelism = 1, .max_pool_size = 1};
     vthread_t sleepers[3], spinner, queued[4];
+    char expected[128];
     int fd;
 
     NEEDS_JSON();
-    help_configure(1);
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
     for (int i = 0; i < 3; i++) {
         sleepers[i] = help_start(sleep_long, NULL);
         cr_assert(REACHES(sleepers[i], VTHREAD_TIMED_PARKED));
     }
-    /* One that holds the only carrier for less time than makes it a hog; those that wait behind it. */
-    spinner = help_start_with(&(vthread_attr_t){.name = "spinner"}, help_spin, &stop);
-    cr_assert(REACHES(spinner, VTHREAD_RUNNING));
+    /* One that holds the only carrier; those that wait behind it. */
+    spinner = help_start_with(&(vthread_attr_t){.name = "spinner"}, spin_and_tell, NULL);
+    cr_assert(REACHES(spinner, VTHREAD_RUNNING) && EVENTUALLY(*(volatile int *)&spinning_on != 0));
     for (int i = 0; i < 4; i++)
         queued[i] = help_start(help_nothing, NULL);
     fd = dump_json();
-    cr_expect_str_eq(ask(fd, ".threadDump | [.formatVersion, .processId, .timers, (.nextTimerNs > 1800e9), "
-                             "([.carriers[].timers] | add)]"),
-                     ask_jq(fd, ".threadDump | [1, .processId, 3, true, 3]"));
-    cr_expect_eq(atoi(ask(fd, ".threadDump.processId")), getpid());
-    cr_expect_str_eq(ask(fd, ".threadDump | [.runtime.parallelism, .runtime.carriers == (.carriers | length), "
-                             ".runtime.threadsCreated]"),
-                     "[1,true,8]");
+    snprintf(expected, sizeof expected, "[1,%d,\"%d.%d.%d\",3,true,3,4,true,null]", (int)getpid(),
+             VTHREAD_VERSION_MAJOR, VTHREAD_VERSION_MINOR, VTHREAD_VERSION_PATCH);
+    cr_expect_str_eq(ask(fd, ".threadDump | [.formatVersion, .processId, .runtimeVersion, .timers, "
+                             "(.nextTimerNs > 1800e9), ([.carriers[].timers] | add), "
+                             "([.carriers[].queued] | add) + .injectionQueue, "
+                             "(.time | test(\"^20[0-9-]{8}T[0-9:]{8}[.][0-9]{6}Z$\")), .poller]"),
+                     expected, "%s", ask(fd, ".threadDump | del(.threadContainers)"));
+    cr_expect_str_eq(
+        ask(fd, ".threadDump.runtime | [.parallelism, .carriers, .threadsCreated, .threadsAlive, .queued]"),
+        "[1,1,8,8,4]", "%s", ask(fd, ".threadDump.runtime"));
+    cr_expect_str_eq(ask(fd, "[.threadDump.carriers[] | .carrier, (.state | . == \"running\" or . == \"hogged\"), "
+                             ".tasksBegun >= 4, .timers]"),
+                     "[0,true,true,3]", "%s", ask(fd, ".threadDump.carriers"));
+    snprintf(expected, sizeof expected, "[%d]", spinning_on);
+    cr_expect_str_eq(ask(fd, "[.threadDump.carriers[].osThread]"), expected);
     cr_expect_str_eq(ask(fd, THREADS ". as $d | threads | select(.name == \"spinner\") | .tid as $t | "
                                      "$d.threadDump.carriers | map(select(.thread == $t)) | length"),
                      "1");
@@ -630,26 +1003,76 @@ Test(dump, carriers_queues_timers_and_statistics)
 
 Test(dump, names_of_any_bytes)
 {
-    static const char *const names[] = {"quote \" and \\", "line\nfeed\ttab\x01", "caf\xc3\xa9", "\xff latin \xe9"};
-    static const char *const seen[] = {"\"quote \\\" and \\\\\"", "\"line\\nfeed\\ttab\\u0001\"", "\"caf\xc3\xa9\"",
-                                       "\"? latin ?\""};
-    vthread_t threads[4];
+    static const char *const names[] = {"quote \" and \\",
+                                        "line\nfeed\ttab\x01",
+                                        "caf\xc3\xa9",
+                                        "\xff latin \xe9",
+                                        "overlong \xc0\x80 \xe0\x80\x80 \xf0\x80\x80\x80",
+                                        "surrogate \xed\xa0\x80, beyond \xf4\x90\x80\x80 \xf5\x80\x80\x80",
+                                        "good \xef\xbf\xbd \xf0\x9f\x98\x80 \xed\x9f\xbf, cut \xf0\x9f\x98"};
+    static const char *const seen[] = {"\"quote \\\" and \\\\\"",
+                                       "\"line\\nfeed\\ttab\\u0001\"",
+                                       "\"caf\xc3\xa9\"",
+                                       "\"? latin ?\"",
+                                       "\"overlong ?? ??? ????\"",
+                                       "\"surrogate ???, beyond ???? ????\"",
+                                       "\"good \xef\xbf\xbd \xf0\x9f\x98\x80 \xed\x9f\xbf, cut ???\""};
+    enum { NAMES = sizeof names / sizeof names[0] };
+    vthread_t threads[NAMES];
     int fd;
 
     NEEDS_JSON();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < NAMES; i++)
         threads[i] = start_named(names[i], help_park_for_ever, NULL);
     fd = dump_json();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < NAMES; i++) {
         const char *answer = ask(fd, THREADS "threads | select(.tid == \"%s\") | .name | tojson", id_of(threads[i]));
 
         cr_expect_str_eq(answer, seen[i], "%s, not %s", answer, seen[i]);
     }
     close(fd);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < NAMES; i++) {
         vthread_interrupt(threads[i]);
         help_join(threads[i]);
     }
+}
+
+static char long_name[301];
+
+static void *dump_in_scope(void *arg)
+{
+    vthread_scope_t *scope;
+
+    (void)arg;
+    CHECK(vthread_scope_open(&scope, &(vthread_scope_params_t){.name = long_name}) == 0);
+    CHECK(vthread_dump(own_file, VTHREAD_DUMP_JSON) == 0);
+    CHECK(vthread_scope_close(scope) == 0);
+    return NULL;
+}
+
+/* A container's are cut, and may be so in the middle of a letter. */
+Test(dump, long_names_of_containers)
+{
+    NEEDS_JSON();
+    for (int i = 0; i < 300; i += 2)
+        memcpy(long_name + i, "\xc3\xa9", 3);
+    own_file = new_file();
+    help_run(dump_in_scope, NULL);
+    cr_expect_str_eq(
+        ask(own_file, ".threadDump.threadContainers[1].name | [(.[0:63] | explode | unique), length, .[63:]]"),
+        "[[233],64,\"?\"]");
+    close(own_file);
+}
+
+Test(dump, names_forge_no_lines_of_text)
+{
+    vthread_t t = start_named("x\"\n\n\"fake\" #1 virtual\x1b[2J\\", help_park_for_ever, NULL);
+    char *text = dump_text();
+
+    cr_expect_not_null(strstr(text, "\n\"x\\\"\\x0a\\x0a\\\"fake\\\" #1 virtual\\x1b[2J\\\\\" #"), "%s", text);
+    free(text);
+    vthread_interrupt(t);
+    help_join(t);
 }
 
 Test(dump, without_a_runtime)
@@ -799,6 +1222,117 @@ Test(dump, to_a_pipe_that_does_not_block)
         vthread_interrupt(threads[i]);
         help_join(threads[i]);
     }
+}
+
+/* ---- threads that change while a dump is in the middle ---- */
+
+static atomic_int at_end;
+
+static void discard_slowly(void *value)
+{
+    (void)value;
+    atomic_store(&at_end, 1);
+    while (!atomic_load(&stop))
+        vthread_sleep_ms(1);
+}
+
+static void *linger(void *arg)
+{
+    (void)arg;
+    CHECK(vthread_setname(vthread_self(), "lingers") == 0);
+    atomic_store(&ready, 1);
+    while (atomic_load(&ready) < 3)
+        vthread_sleep_ms(1);
+    return &something;
+}
+
+static void *own_a_scope(void *arg)
+{
+    vthread_scope_t *scope;
+
+    (void)arg;
+    CHECK(vthread_scope_open(&scope, &(vthread_scope_params_t){.name = "slow", .discard = discard_slowly}) == 0);
+    CHECK(vthread_scope_fork(scope, linger, NULL, NULL) == 0);
+    while (atomic_load(&ready) < 2)
+        vthread_sleep_ms(1);
+    CHECK(vthread_scope_cancel(scope) == 0);
+    atomic_store(&ready, 3);
+    CHECK(vthread_scope_join(scope) == ECANCELED);
+    CHECK(vthread_scope_close(scope) == 0);
+    return NULL;
+}
+
+static int ends_of_dump[2];
+
+static void *dump_into_pipe(void *arg)
+{
+    int error = vthread_dump(ends_of_dump[1], VTHREAD_DUMP_TEXT);
+
+    (void)arg;
+    close(ends_of_dump[1]);
+    return (void *)(uintptr_t)error;
+}
+
+static bool is_full(int fd)
+{
+    return poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 0) == 0;
+}
+
+/* A subtask returns, and is not one any more; but its thread, which was there all the time, goes on to be. */
+Test(dump, threads_that_leave_their_container)
+{
+    enum { CROWD = 1200 };
+    static char text[4 << 20];
+    vthread_t crowd[CROWD];
+    pthread_t dumper;
+    vthread_t owner;
+    size_t length = 0;
+    void *error;
+    ssize_t n;
+
+    for (int i = 0; i < CROWD; i++) /* more than the pipe takes, before the scope's turn comes */
+        crowd[i] = help_start(help_park_for_ever, NULL);
+    owner = help_start(own_a_scope, NULL);
+    cr_assert(EVENTUALLY(atomic_load(&ready) == 1));
+    cr_assert_eq(pipe(ends_of_dump), 0);
+    cr_assert_eq(pthread_create(&dumper, NULL, dump_into_pipe, NULL), 0);
+    cr_assert(EVENTUALLY(is_full(ends_of_dump[1])));
+    atomic_store(&ready, 2);
+    cr_assert(EVENTUALLY(atomic_load(&at_end) == 1));
+    while ((n = read(ends_of_dump[0], text + length, sizeof text - 1 - length)) > 0)
+        length += (size_t)n;
+    pthread_join(dumper, &error);
+    close(ends_of_dump[0]);
+    cr_assert_null(error);
+    cr_expect_not_null(strstr(text, "\"lingers\""));
+    cr_expect_not_null(strstr(text, "\n1 threads in scope slow"));
+    atomic_store(&stop, true);
+    for (int i = 0; i < CROWD; i++)
+        vthread_interrupt(crowd[i]);
+    for (int i = 0; i < CROWD; i++)
+        help_join(crowd[i]);
+    help_join(owner);
+}
+
+static void dump_in_child_of_a_fork(void)
+{
+    int status = -1;
+    pid_t pid;
+
+    help_run(help_nothing, NULL);
+    pid = fork();
+    if (pid == 0)
+        _exit(vthread_dump(STDERR_FILENO, VTHREAD_DUMP_TEXT) == ENOTSUP ? 0 : 1);
+    if (waitpid(pid, &status, 0) != pid || status != 0)
+        _exit(2);
+}
+
+Test(dump, in_the_child_of_a_fork)
+{
+    struct help_end end = help_child(dump_in_child_of_a_fork);
+
+    cr_assert_eq(end.status, 0, "%d: %s", end.status, end.text);
+    cr_assert_str_eq(end.text, "");
 }
 
 /* ---- by a signal ---- */
@@ -974,32 +1508,183 @@ Test(dump, while_threads_come_and_go)
 
 /* ---- at the end of everything ---- */
 
-static void break_an_invariant(void)
+NOINLINE static void find_it_broken(void)
 {
-    vthread_t locker, spinner;
-
-    if (vthread_mutex_lock(&mutex) != 0 || vthread_create(&locker, NULL, lock_mutex, NULL) != 0 ||
-        vthread_create(&spinner, NULL, help_spin, &stop) != 0)
-        _exit(1);
-    while (vthread_state(locker) != VTHREAD_PARKED || vthread_state(spinner) != VTHREAD_RUNNING)
-        usleep(1000);
     panic("as a test");
 }
+
+/* To the pipe that help_child reads; its text has room for less. */
+static void keep_short(void)
+{
+    vthread_runtime_params_t params = {.parallelism = 2, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    if (vthread_runtime_configure(&params) != 0)
+        _exit(1);
+}
+
+static vthread_t wait_for_the_end(void)
+{
+    const vthread_attr_t locking = {.name = "lock\"er\n"}, spinning = {.name = "spinner"};
+    vthread_t locker, spinner;
+
+    keep_short();
+    if (vthread_mutex_lock(&mutex) != 0 || vthread_create(&locker, &locking, lock_mutex, NULL) != 0)
+        _exit(1);
+    while (vthread_state(locker) != VTHREAD_PARKED)
+        usleep(1000);
+    if (vthread_create(&spinner, &spinning, help_spin, &stop) != 0)
+        _exit(1);
+    while (vthread_state(spinner) != VTHREAD_RUNNING)
+        usleep(1000);
+    return locker;
+}
+
+static void break_an_invariant(void)
+{
+    wait_for_the_end();
+    find_it_broken();
+}
+
+static void expect_states(const struct help_end *end, const char *name)
+{
+    char expected[128];
+
+    cr_assert(help_died_by(end, SIGABRT), "%d: %s", end->status, end->text);
+    cr_assert_not_null(strstr(end->text, "vthread: broken invariant: as a test\n"), "%s", end->text);
+    snprintf(expected, sizeof expected, " \"%s\" virtual PARKED, carrier ", name);
+    cr_assert_not_null(strstr(end->text, expected), "%s", end->text);
+    snprintf(expected, sizeof expected, ", waits for %p\n", (void *)&mutex);
+    cr_assert_not_null(strstr(end->text, expected), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, " \"spinner\" virtual RUNNING, carrier "), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, "    1 that are parked, 2 others;"), "%s", end->text);
+    cr_assert_not_null(strstr(end->text, "    carrier 0: state 0, "), "%s", end->text);
+}
+
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+static void expect_order(const char *text, const char *first, const char *second)
+{
+    const char *at = strstr(text, first);
+
+    cr_assert(at != NULL && strstr(at, second) != NULL, "%s, then %s, in %s", first, second, text);
+}
+#endif
 
 Test(dump, of_a_broken_invariant)
 {
     struct help_end end = help_child(break_an_invariant);
-    char expected[128];
 
-    cr_assert(help_died_by(&end, SIGABRT), "%d", end.status);
-    cr_assert_not_null(strstr(end.text, "vthread: broken invariant: as a test\n"), "%s", end.text);
-    snprintf(expected, sizeof expected, "virtual PARKED, carrier ");
-    cr_assert_not_null(strstr(end.text, expected), "%s", end.text);
-    snprintf(expected, sizeof expected, ", waits for %p\n", (void *)&mutex);
-    cr_assert_not_null(strstr(end.text, expected), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "virtual RUNNING, carrier "), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "    1 that are parked, 2 others;"), "%s", end.text);
-    cr_assert_not_null(strstr(end.text, "    carrier 0: state 0, "), "%s", end.text);
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+    expect_order(end.text, "the stack on which that was found:\n        at dump_short+", "    at find_it_broken+");
+    expect_order(end.text, "stacks of threads that wait:\n", "    at lock_mutex+");
+    cr_assert_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
+}
+
+static void *break_on_a_small_stack(void *arg)
+{
+    find_it_broken();
+    return arg;
+}
+
+static void break_an_invariant_inside(void)
+{
+    const vthread_attr_t attr = {.name = "culprit", .stack = VTHREAD_STACK_DEDICATED, .stack_bytes = 16384};
+    vthread_t culprit;
+
+    wait_for_the_end();
+    if (vthread_create(&culprit, &attr, break_on_a_small_stack, NULL) == 0)
+        vthread_join(culprit, NULL);
+}
+
+/* On a stack that has not much room. */
+Test(dump, of_an_invariant_that_is_broken_in_a_virtual_thread)
+{
+    struct help_end end = help_child(break_an_invariant_inside);
+
+    cr_assert(help_died_by(&end, SIGABRT), "%d: %s", end.status, end.text);
+    cr_assert_not_null(strstr(end.text, " \"culprit\" virtual RUNNING, carrier "), "%s", end.text);
+#if defined(VTHREAD_HAS_UNWIND) && defined(VTHREAD_HAS_SYMBOLS) && !BUILT_WITH_TSAN
+    expect_order(end.text, "    at find_it_broken+", "    at break_on_a_small_stack+");
+    expect_order(end.text, "stacks of threads that wait:\n", "    at lock_mutex+");
+#endif
+}
+
+static void break_names(void)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(wait_for_the_end(), &generation);
+
+    atomic_store_relaxed(&thread_cold(t)->extra, (struct thread_extra *)(uintptr_t)16);
+    find_it_broken();
+}
+
+Test(dump, of_a_broken_invariant_with_names_that_are_gone)
+{
+    struct help_end end = help_child(break_names);
+
+    expect_states(&end, "");
+}
+
+static void break_frames(void)
+{
+    uint32_t generation;
+    struct thread *t = thread_of(wait_for_the_end(), &generation);
+    t->cont.stack = UINT32_MAX / 64; /* far beyond the table */
+    find_it_broken();
+}
+
+/* The second fault is that of a child; the first one ends the program. */
+Test(dump, of_a_broken_invariant_with_stacks_that_are_broken_too)
+{
+    struct help_end end;
+
+    if (help_on_valgrind())
+        cr_skip_test("it reports what is done on purpose");
+    end = help_child(break_frames);
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_not_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
+}
+
+static int never_return(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)info, (void)size;
+    atomic_store((atomic_int *)arg, 1);
+    while (pause() != 0)
+        ;
+    return 0;
+}
+
+static void *hold_the_loader(void *arg)
+{
+    dl_iterate_phdr(never_return, arg);
+    return NULL;
+}
+
+static void break_while_a_lock_is_held(void)
+{
+    pthread_t thread;
+
+    wait_for_the_end();
+    dump_patience_ns = 300 * 1000 * 1000;
+    if (pthread_create(&thread, NULL, hold_the_loader, &ready) != 0)
+        _exit(1);
+    while (atomic_load(&ready) == 0)
+        usleep(1000);
+    find_it_broken();
+}
+
+/* In the child it is held for ever. */
+Test(dump, of_a_broken_invariant_while_a_lock_is_held)
+{
+    struct help_end end = help_child(break_while_a_lock_is_held);
+
+    expect_states(&end, "lock?er?");
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_not_null(strstr(end.text, "no more stacks can be told"), "%s", end.text);
+#endif
 }
 
 static void panic_again(void)

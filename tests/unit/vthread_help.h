@@ -184,7 +184,7 @@ static inline void help_keep_message(const char *message, void *user)
 
 struct help_end {
     int status;
-    char text[4000]; /* what it wrote to stderr */
+    char text[16000]; /* what it wrote to stderr */
 };
 
 /* Run body in a child, before the runtime has been started here; it ends with status 0 when body returns. */

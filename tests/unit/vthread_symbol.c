@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Names for addresses: of this program, of libraries, of nothing. */
 #include <dlfcn.h>
+#include <fcntl.h>
 
 #include "vthread/symbol.h"
 #include "vthread_help.h"
@@ -154,6 +155,32 @@ Test(symbol, text)
     symbol.function[0] = '\0';
     cr_assert_str_eq(symbol_text(0x1000, &symbol, text, sizeof text), "0x1000 (x.so+0x12)");
     cr_assert_str_eq(symbol_text(0x1000, &symbol, text, 5), "0x10");
+}
+
+/* Files that stay open are not for the programs that this one starts. */
+static int inheritable_descriptors(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+
+        n += flags >= 0 && !(flags & FD_CLOEXEC);
+    }
+    return n;
+}
+
+Test(symbol, descriptors_are_not_inherited)
+{
+    struct symbol symbol;
+    int before;
+
+    symbol_forget();
+    before = inheritable_descriptors();
+    cr_assert(symbol_find((uintptr_t)calls_where, SYMBOL_INSTRUCTION, &symbol));
+    cr_assert(symbol_find((uintptr_t)fcntl, SYMBOL_INSTRUCTION, &symbol));
+    cr_assert_eq(inheritable_descriptors(), before);
+    symbol_forget();
 }
 
 static void *find_often(void *arg)
