@@ -154,35 +154,19 @@ static void set_mask_locked(void)
     hog_reports_wanted((mask & (VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END)) != 0);
 }
 
-/*
- * What only a platform thread may find out.  The monitor, who reports hogs, may not ask for names; a thread that
- * has ended meanwhile has none any more, but the beginning of the same hog was told with it.
- */
+/* What can wait until it is told. */
 static void complete(struct event *e)
 {
-    static struct {
-        vthread_t thread;
-        char name[EVENT_NAME_BYTES];
-    } hogs[CARRIERS_MAX]; /* the teller's; there is one at a time */
     vthread_event_t *public = &e->public;
-    unsigned carrier = (unsigned)public->carrier;
-    bool is_hog = (public->kind & (VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END)) && carrier < CARRIERS_MAX;
 
     public->id = vthread_id(public->thread);
-    if (public->thread != NULL && e->name[0] == '\0' && vthread_name(public->thread, e->name, sizeof e->name) != 0) {
-        if (is_hog && hogs[carrier].thread == public->thread)
-            memcpy(e->name, hogs[carrier].name, sizeof e->name);
-        else
-            snprintf(e->name, sizeof e->name, "%llu", (unsigned long long)public->id);
-    }
-    if (is_hog) {
-        hogs[carrier].thread = public->thread;
-        memcpy(hogs[carrier].name, e->name, sizeof e->name);
-    }
     public->name = e->name;
-    if (e->sample != NULL)
-    public->depth = sample_unwind(e->sample, e->pcs, EVENT_DEPTH);
     public->stack = e->pcs;
+    /* A call: the runtime may be being taken down, and with it the table of stacks that frames are looked up in. */
+    if (e->sample != NULL && runtime_begin_look() == 0) {
+        public->depth = sample_unwind(e->sample, e->pcs, EVENT_DEPTH);
+        platform_end_call();
+    }
 }
 
 /* The subscription after that id that the event is for. */

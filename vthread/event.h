@@ -34,7 +34,7 @@ struct event {
     uint64_t number; /* counted from 1 */
     vthread_event_t public;
     struct sample *sample; /* raw frames, for the teller to unwind; NULL: none, or pcs are there */
-    char name[EVENT_NAME_BYTES];
+    char name[EVENT_NAME_BYTES]; /* as it was when the event was made: it may have ended by the time it is told */
     void *pcs[EVENT_DEPTH];
 };
 

@@ -112,7 +112,7 @@ struct robust_list_head *os_mutex_list(void);
 void os_mutex_look(struct processor *p, struct thread *t, struct stack *s);
 
 /* hog.c: for the monitor. */
-void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
+bool hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
 void hog_end(struct carrier *c, int64_t held_ns, bool rescued);
 void spare_report(struct carrier *c);
 /* Does anybody want to hear of hogs? */

@@ -606,6 +606,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     thread_discard_unstarted();
     if (runtime_companion != NULL)
         runtime_companion->stop();
+    monitor_stop(); /* its last reports are to be traced, too */
     event_stop_traces();
     pthread_mutex_lock(&runtime.lock);
     close_locked();

@@ -324,7 +324,8 @@ struct processor {
     struct pin_count pinned[VTHREAD_PIN_KINDS];
     struct robust_list_head *robust; /* os_mutex.c: of this OS thread; NULL: nobody looks */
     const void *os_mutex;            /* ... and what it held when the last thread left */
-    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier */
+    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier ... */
+    char hog_name[256];              /* ... and its name then */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };
@@ -512,6 +513,10 @@ void thread_ended(struct thread *t, struct record_cache *cache);
 void thread_extra_free(struct thread *t);
 void thread_discard_unstarted(void); /* at a shutdown: all that are NEW, and can be started no more */
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
+/* Of one that others may end at any moment: whoever finds afterwards that it has not ended yet has its name, or its
+ * id where the kernel does not let us read (process_vm_readv).  For the monitor: takes no part in calls and references.
+ */
+void thread_name_peek(struct thread *t, char *buffer, size_t size);
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
 void misuse(const char *call, const char *format, ...) PRINTF_FORMAT(2, 3);
 

@@ -2,6 +2,9 @@
 /* Subscribing to events, and the traces. */
 #include "event_help.h"
 
+#undef atomic_init /* of <stdatomic.h> */
+#include "carrier/carrier.h"
+
 TestSuite(event, .fini = help_fini, .timeout = 60);
 
 static void *fail(void *arg)
@@ -292,6 +295,59 @@ Test(event, full_traces_have_the_stack)
 #ifdef VTHREAD_HAS_SYMBOLS
     cr_assert_not_null(strstr(traced, "sleep_inside"), "%s", traced);
 #endif
+}
+
+static int hog_line;
+
+static NOINLINE void compute_until_posted(void)
+{
+    volatile unsigned n = 0;
+    bool posted = false;
+
+    while (!posted) {
+        for (int i = 0; i < 1000000; i++)
+            n++;
+        for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+            posted |= atomic_load_relaxed(&pool_carrier(i)->held_told);
+    }
+}
+
+static NOINLINE void *hog(void *arg)
+{
+    hog_line = __LINE__ + 1;
+    compute_until_posted();
+    KEEP_FRAME();
+    return arg;
+}
+
+Test(event, short_traces_of_hogs_are_two_lines)
+{
+    const char *end;
+
+    setenv("VTHREAD_TRACE_HOGS", "short", 1);
+    trace(hog);
+    cr_assert_eq(lines(), 2, "%s", traced);
+    end = strchr(traced, '\n') + 1;
+    cr_assert_eq(strncmp(traced, "vthread: thread traced (", 24), 0, "%s", traced);
+    cr_assert_eq(strncmp(end, "vthread: thread traced (", 24), 0, "%s", traced);
+    cr_assert_not_null(strstr(traced, " holds carrier "), "%s", traced);
+    cr_assert_not_null(strstr(end, " held carrier "), "%s", traced);
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert(names_function(traced, "compute_until_posted"), "%s", traced);
+#endif
+    unsetenv("VTHREAD_TRACE_HOGS");
+}
+
+Test(event, full_traces_of_hogs_have_the_stack)
+{
+    setenv("VTHREAD_TRACE_HOGS", "full", 1);
+    trace(hog);
+    cr_assert_not_null(strstr(traced, " held carrier "), "%s", traced);
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_gt(lines(), 3, "%s", traced);
+    cr_assert(names_place(traced, "hog", "vthread_event.c", hog_line), "%s", traced);
+#endif
+    unsetenv("VTHREAD_TRACE_HOGS");
 }
 
 /* A program that says nothing to the runtime at its end has its events printed all the same. */
