@@ -522,8 +522,6 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
     atomic_store_relaxed(&c->may_skip_wake, false); /* said of the task before */
     if (UNLIKELY(atomic_load_relaxed(&c->state) != CARRIER_RUNNING))
         carrier_unblock(c);
-    if (UNLIKELY(atomic_load_relaxed(&pool.hog_reports) != atomic_load_relaxed(&c->admits)))
-        admit(c);
     if (look) {
         atomic_store_relaxed(&c->look_at, atomic_load_relaxed(&c->begun) + LOOK_AROUND_EVERY);
         if (atomic_load_acquire(&pool.stopping))
@@ -536,6 +534,8 @@ struct task *carrier_next_slow(struct carrier *c, bool look)
         atomic_store_relaxed(&c->in_task, false);
         task = find(c);
     }
+    if (UNLIKELY(atomic_load_relaxed(&pool.hog_reports) != atomic_load_relaxed(&c->admits)))
+        admit(c); /* only now: it may have slept since somebody asked for reports */
     atomic_store_relaxed(&c->in_task, true);
     if (c->idler.searching) {
         if (task != NULL)

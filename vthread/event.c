@@ -49,6 +49,7 @@ static struct {
     uint64_t done; /* all events up to this number have been told */
     bool has_teller;
     bool at_exit;
+    bool watches_forks;
     pthread_t teller;
 } event = {.lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
 
@@ -265,6 +266,38 @@ static int start_teller_locked(void)
     return error;
 }
 
+/* ---- forks ---- */
+
+/*
+ * The child has no teller, and what there is to tell is the parent's.  If the runtime had not been started
+ * yet, the child may subscribe and use the library like a program of its own, so all is as at its beginning; a lock may
+ * have been held by a thread that is not there, so nothing is freed.
+ */
+static void in_child(void)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t told = PTHREAD_COND_INITIALIZER;
+
+    queue.lock = (struct lock)LOCK_INITIALIZER;
+    queue.first = NULL;
+    queue.count = 0;
+    queue.lost = 0;
+    event.lock = lock;
+    event.told = told;
+    event.first = NULL;
+    event.done = queue.posted;
+    event.has_teller = false;
+    atomic_store_relaxed(&event_mask, 0);
+    hog_reports_wanted(false);
+}
+
+static int watch_forks_locked(void)
+{
+    if (!event.watches_forks)
+        event.watches_forks = pthread_atfork(NULL, NULL, in_child) == 0;
+    return event.watches_forks ? 0 : ENOMEM;
+}
+
 /* ---- subscriptions ---- */
 
 static int subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *ret_id)
@@ -276,7 +309,9 @@ static int subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *
     if (s == NULL)
         return ENOMEM;
     pthread_mutex_lock(&event.lock);
-    error = start_teller_locked();
+    error = watch_forks_locked();
+    if (error == 0)
+        error = start_teller_locked();
     if (error == 0) {
         *s = (struct subscription){.mask = mask, .fn = fn, .user = user, .until = UINT64_MAX};
         s->id = ++event.last_id;
@@ -444,9 +479,4 @@ void event_end_life(void)
             event_free(e);
         }
     pthread_mutex_unlock(&event.lock);
-}
-
-void event_in_child(void)
-{
-    atomic_store_relaxed(&event_mask, 0);
 }

@@ -61,7 +61,4 @@ void event_stop_traces(void);
 /* The runtime is down: nothing is kept for nobody. */
 void event_end_life(void);
 
-/* In the child of a fork: nobody is told anything any more. */
-void event_in_child(void);
-
 #endif

@@ -161,9 +161,11 @@ static void fill_pin(vthread_event_t *e, const struct processor *p, const struct
 
 void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
 {
+    int saved = *p->errno_at; /* the carrier is the same all the time */
     struct event *e = event_new(VTHREAD_EVENT_PINNED, self);
     int depth;
 
+    *p->errno_at = saved;
     if (e == NULL)
         return;
     fill_pin(&e->public, p, self, kind);
@@ -173,6 +175,7 @@ void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t 
     depth = backtrace_here(e->pcs, EVENT_DEPTH);
     e->public.depth = depth > 0 ? depth : 0;
     event_post(e);
+    *p->errno_at = saved;
 }
 
 const char *vthread_pin_kind_name(vthread_pin_kind_t kind)

@@ -114,18 +114,6 @@ static void on_sample(int signal, siginfo_t *info, void *context)
     errno = saved;
 }
 
-void sample_admit(struct carrier *c, bool wanted)
-{
-    sigset_t set;
-
-    (void)c;
-    sigemptyset(&set);
-    sigaddset(&set, sample_signal());
-    pthread_sigmask(wanted ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
-}
-
-/* ---- the sampler ---- */
-
 /* Our handler is there, or nobody's was and it is now. */
 static bool has_handler(void)
 {
@@ -140,6 +128,19 @@ static bool has_handler(void)
     sigdelset(&ours.sa_mask, SIGSEGV);
     return !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL && sigaction(sample_signal(), &ours, NULL) == 0;
 }
+
+/* Not where one that somebody else sends would end the program, or be kept from whom it is for. */
+void sample_admit(struct carrier *c, bool wanted)
+{
+    sigset_t set;
+
+    (void)c;
+    sigemptyset(&set);
+    sigaddset(&set, sample_signal());
+    pthread_sigmask(wanted && has_handler() ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* ---- the sampler ---- */
 
 /* Copy the stack from the sampled stack pointer up.  Memory that is not there ends it. */
 static void copy_stack(struct sample *s)

@@ -151,7 +151,8 @@ typedef void vthread_event_fn(const vthread_event_t *event, void *user);
  * It is called on a thread of the library's own, one event after another, long after the event perhaps; it holds
  * nothing, so fn may do whatever a platform thread may: wait, call the library, subscribe and unsubscribe.
  * What it delays is other events only.  Of those, 1,024 are kept; more are lost, and counted.
- * Subscriptions outlast a shutdown.  While there is none that asks for them, events cost a load each.
+ * Subscriptions outlast a shutdown, but not a fork: a child, if the runtime had not been started before so that it may
+ * use the library, makes its own.  While there is none that asks for them, events cost a load each.
  *
  * ret_id:  to unsubscribe with
  *

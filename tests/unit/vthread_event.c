@@ -3,6 +3,7 @@
 #include "event_help.h"
 
 #undef atomic_init /* of <stdatomic.h> */
+#include "base/memory.h"
 #include "carrier/carrier.h"
 
 TestSuite(event, .fini = help_fini, .timeout = 60);
@@ -388,6 +389,60 @@ Test(event, wrong_values_are_said_and_ignored)
     trace(pin_twice);
     cr_assert_str_eq(traced, "");
     cr_assert_eq(atomic_load(&messages.count), 2);
+}
+
+static atomic_int threads_asked_for;
+
+static bool fail_second_thread(enum fault_site site)
+{
+    return site == FAULT_THREAD && atomic_fetch_add(&threads_asked_for, 1) == 1;
+}
+
+Test(event, a_start_that_fails_leaves_no_trace)
+{
+    vthread_t t;
+
+    setenv("VTHREAD_PINNED_MS", "1", 1);
+    setenv("VTHREAD_TRACE_PINNED", "short", 1);
+    help_configure(1);
+    fault_set_hook(fail_second_thread);
+    cr_assert_eq(vthread_create(&t, NULL, help_nothing, NULL), EAGAIN);
+    fault_set_hook(NULL);
+    trace(pin_twice);
+    cr_assert_eq(lines(), 2, "%s", traced);
+}
+
+/* Before the runtime has been started: as if the child were another program. */
+static int child_of_a_subscriber(uint64_t inherited)
+{
+    uint64_t id;
+
+    alarm(30);
+    vthread_set_failure_handler(ignore_failure, NULL);
+    if (vthread_event_unsubscribe(inherited) != EINVAL)
+        return 1;
+    run_failing(1);
+    if (vthread_event_subscribe(VTHREAD_EVENT_FAILURE, use_the_library, NULL, &id) != 0)
+        return 2;
+    run_failing(1);
+    if (vthread_event_unsubscribe(id) != 0 || atomic_load(&calls) != 1)
+        return 3;
+    return 0;
+}
+
+Test(event, a_child_has_no_subscriptions_and_may_make_some)
+{
+    int status = -1;
+    pid_t child;
+
+    catch_begin(VTHREAD_EVENT_ALL);
+    child = fork();
+    if (child == 0)
+        _exit(child_of_a_subscriber(catcher.id));
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0, "%x", (unsigned)status);
+    cr_assert_eq(atomic_load(&catcher.count), 0);
+    catch_end();
 }
 
 static void *in_child(void *arg)

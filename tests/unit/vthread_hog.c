@@ -164,6 +164,28 @@ Test(hog, its_signal_is_blocked_while_nobody_subscribes)
 }
 #endif
 
+#ifdef VTHREAD_HAS_UNWIND
+static void on_signal(int signal)
+{
+    (void)signal;
+}
+
+Test(hog, its_signal_stays_blocked_if_the_program_has_a_handler)
+{
+    static int blocked = -1;
+    struct caught *c;
+
+    cr_assert_neq(signal(SIGRTMAX - 2, on_signal), SIG_ERR);
+    c = run_hog(compute, 1, true);
+    cr_assert_eq(c->e.depth, 0);
+    catch_begin(VTHREAD_EVENT_HOG);
+    for (int i = 0; i < 100; i++)
+        help_run(read_mask, &blocked); /* each takes what is injected: it has looked */
+    cr_assert_eq(blocked, 1);
+    catch_end();
+}
+#endif
+
 static void *compute_on_only_stack(void *arg)
 {
     return compute(arg);
