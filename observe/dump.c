@@ -552,17 +552,9 @@ static void tell_carrier(struct dump *d, struct carrier *c, struct pool_view *al
     d->how->carrier(d, &v);
 }
 
-/* A start that is under way may fail, and free its carriers; once it runs, this call keeps them. */
-static bool has_carriers(void)
-{
-    uint32_t life = atomic_load_acquire(&runtime_life);
-
-    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
-}
-
 static void tell_carriers(struct dump *d)
 {
-    struct pool_view v = {.next_timer_ns = -1, .leader = -1, .runs = has_carriers()};
+    struct pool_view v = {.next_timer_ns = -1, .leader = -1, .runs = runtime_has_carriers()};
     uint32_t count = v.runs ? atomic_load_acquire(&pool.count) : 0;
     struct carrier *leader;
 

@@ -371,9 +371,18 @@ static int unsubscribe(uint64_t id)
 
 int vthread_event_subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *ret_id)
 {
+    int error;
+
     if (mask == 0 || (mask & ~(uint32_t)VTHREAD_EVENT_ALL) != 0 || fn == NULL)
         return EINVAL;
-    return runtime_forked() ? ENOTSUP : subscribe(mask, fn, user, ret_id);
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    error = runtime_forked() ? ENOTSUP : subscribe(mask, fn, user, ret_id);
+    if (error == 0 && (mask & VTHREAD_EVENT_PINNING) && runtime_has_carriers())
+        pinned_rouse();
+    runtime_end_look_anywhere();
+    return error;
 }
 
 int vthread_event_unsubscribe(uint64_t id)
@@ -447,7 +456,7 @@ bool event_start_traces(enum event_trace pinned, enum event_trace hogs)
 
     if (on && !event.at_exit)
         event.at_exit = atexit(flush_at_exit) == 0;
-    return start_trace(&pinned_trace, pinned, VTHREAD_EVENT_PINNED | VTHREAD_EVENT_OS_MUTEX) &&
+    return start_trace(&pinned_trace, pinned, VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING | VTHREAD_EVENT_OS_MUTEX) &&
            start_trace(&hog_trace, hogs, VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END);
 }
 

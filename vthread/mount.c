@@ -191,19 +191,17 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
 static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
 {
     vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
-    int64_t began_ns;
 
     thread_stack_release(s);
-    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind, s);
     /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
     if (!stack_word_acquire(&s->word, &t->link.member)) {
-        began_ns = clock_monotonic_ns();
         carrier_block(&p->carrier);
-        parker_wait(&p->parker, INT64_MAX);
+        pinned_wait(p, t, kind, s, INT64_MAX);
         carrier_unblock(&p->carrier);
-        pinned_count(p, kind, p->pinned_ns, clock_monotonic_ns() - began_ns);
+        pinned_count(p, kind);
     }
     t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
     if (UNLIKELY(stack_is_vacated(s)))

@@ -264,9 +264,9 @@ struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
     return NULL;
 }
 
-struct sample *sample_of_leaver(const char *sp, const char *end)
+/* Frames that have the address sp, and are at `from` just now. */
+static struct sample *sample_of_frames(const char *from, const char *sp, size_t bytes)
 {
-    size_t bytes = (size_t)(end - sp);
     struct sample *s = memory_alloc(sizeof *s + bytes);
 
     if (s == NULL)
@@ -276,9 +276,42 @@ struct sample *sample_of_leaver(const char *sp, const char *end)
     s->image.low = (uint64_t)(uintptr_t)sp;
     s->image.high = s->image.low + bytes;
     s->image.copy = s->copy;
-    copy_words(s->copy, sp, bytes);
+    copy_words(s->copy, from, bytes);
     image_read_registers(&s->image);
     return s;
+}
+
+struct sample *sample_of_leaver(struct thread *t, struct stack *s)
+{
+    const char *sp = t->cont.sp;
+    const char *end = cont_base(s);
+
+    if (t->flags & THREAD_NESTED) {
+        sp = thread_extra(t)->leaf_sp;
+        end = thread_extra(t)->nested->stack->top; /* a stack that is nobody else's */
+    }
+    return sample_of_frames(sp, sp, (size_t)(end - sp));
+}
+
+struct sample *sample_of_waiter(struct thread *t, struct stack *s)
+{
+    struct sample *sample = NULL;
+    const char *chunk;
+    bool held;
+
+    if (t->flags & THREAD_NESTED)
+        return sample_of_leaver(t, s);
+    held = stack_word_try(&s->word);
+    /* Else in use by a mate, who has moved our frames before; nobody but us moves them back.  Pairs with cont_freeze.
+     */
+    chunk = __atomic_load_n((char *const *)(uintptr_t)&t->cont.chunk, __ATOMIC_ACQUIRE);
+    if (chunk != NULL)
+        sample = sample_of_frames(chunk, t->cont.sp, t->cont.bytes);
+    else if (held)
+        sample = sample_of_leaver(t, s);
+    if (held)
+        thread_stack_release(s);
+    return sample;
 }
 
 int sample_unwind(struct sample *s, void **pcs, int n)
@@ -301,9 +334,15 @@ struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
     return NULL;
 }
 
-struct sample *sample_of_leaver(const char *sp, const char *end)
+struct sample *sample_of_leaver(struct thread *t, struct stack *s)
 {
-    (void)sp, (void)end;
+    (void)t, (void)s;
+    return NULL;
+}
+
+struct sample *sample_of_waiter(struct thread *t, struct stack *s)
+{
+    (void)t, (void)s;
     return NULL;
 }
 

@@ -30,6 +30,8 @@
 
 struct carrier;
 struct sample;
+struct stack;
+struct thread;
 
 /* On a carrier: it may be sampled from now on, or not any more. */
 void sample_admit(struct carrier *c, bool wanted);
@@ -37,8 +39,13 @@ void sample_admit(struct carrier *c, bool wanted);
 /* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
 struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);
 
-/* Of a thread that has left its stack for the carrier that calls this: its frames, from sp to end. */
-struct sample *sample_of_leaver(const char *sp, const char *end);
+/* Of a thread that has left its stack for the carrier that calls this: its frames there, or in the innermost
+ * continuation that it left from. */
+struct sample *sample_of_leaver(struct thread *t, struct stack *s);
+
+/* The same of one that has given its shared stack up, and waits on this very carrier.  NULL: no memory, or a mate is
+ * just moving the frames. */
+struct sample *sample_of_waiter(struct thread *t, struct stack *s);
 
 /* Return addresses, the first where it stood; how many. */
 int sample_unwind(struct sample *sample, void **pcs, int n);

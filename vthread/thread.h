@@ -272,7 +272,7 @@ struct thread_extra *thread_extra_own(struct thread *self);
 
 /* An OS thread the runtime can block: a carrier, or a platform thread. */
 struct parker {
-    ATOMIC(uint32_t) word; /* 1: notified */
+    ATOMIC(uint32_t) word; /* PARKER_WAITS ... (mount.h) */
 };
 
 /*
@@ -320,7 +320,9 @@ struct processor {
     ATOMIC(uint64_t) ended;
     struct pins pins;
     uint8_t pinned_as; /* LEAVE_PINNED: vthread_pin_kind_t */
-    int64_t pinned_ns; /* for so long the wait in place that is just over has blocked the carrier */
+    bool pinned_told;  /* of the present wait in place: that it goes on */
+    int64_t pinned_since_ns;
+    int64_t pinned_ns; /* for so long the one that is just over has blocked the carrier; -1: it has not */
     struct pin_count pinned[VTHREAD_PIN_KINDS];
     struct robust_list_head *robust; /* os_mutex.c: of this OS thread; NULL: nobody looks */
     const void *os_mutex;            /* ... and what it held when the last thread left */
@@ -488,6 +490,14 @@ static inline bool runtime_forked(void)
 
 enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING, LIFE_CLOSING };
 extern HIDDEN ATOMIC(uint32_t) runtime_life; /* enum life */
+
+/* In a call.  A start that is under way may fail, and free its carriers; once it runs, the call keeps them. */
+static inline bool runtime_has_carriers(void)
+{
+    uint32_t life = atomic_load_acquire(&runtime_life);
+
+    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
+}
 
 static inline bool runtime_refuses_threads(void)
 {

@@ -253,6 +253,15 @@ static int lines(void)
     return n;
 }
 
+static int count_of(const char *what)
+{
+    int n = 0;
+
+    for (const char *p = traced; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}
+
 static int pin_line;
 
 static NOINLINE void sleep_inside(void)
@@ -278,12 +287,53 @@ Test(event, short_traces_are_a_line_each)
     setenv("VTHREAD_PINNED_MS", "1", 1);
     setenv("VTHREAD_TRACE_PINNED", "short", 1);
     trace(pin_twice);
-    cr_assert_eq(lines(), 2, "%s", traced);
-    cr_assert_not_null(strstr(traced, "vthread: thread traced ("), "%s", traced);
+    cr_assert_eq(count_of(" was pinned to "), 2, "%s", traced);
+    cr_assert_leq(count_of(" is pinned to "), 2, "while they last, if we were given the CPU then");
+    cr_assert_eq(lines(), count_of("vthread: thread traced ("));
+    cr_assert_eq(lines(), count_of(" was pinned to ") + count_of(" is pinned to "));
     cr_assert(names_place(traced, "pin_twice", "vthread_event.c", pin_line), "%s", traced);
     unsetenv("VTHREAD_TRACE_PINNED");
     trace(pin_twice);
     cr_assert_str_eq(traced, "");
+}
+
+static void *wake_when_told(void *arg)
+{
+    CHECK(EVENTUALLY_HERE(atomic_load(&catcher.count) > 0));
+    vthread_unpark(arg);
+    return NULL;
+}
+
+static void *pin_until_told(void *arg)
+{
+    vthread_t t;
+    void *wrong = NULL;
+
+    (void)arg;
+    CHECK(vthread_create(&t, NULL, wake_when_told, vthread_self()) == 0);
+    pin_line = __LINE__ + 1;
+    CHECK(vthread_pin("traced") == 0);
+    CHECK(vthread_park() == 0);
+    CHECK(vthread_unpin() == 0);
+    CHECK(vthread_join(t, &wrong) == 0);
+    return wrong;
+}
+
+Test(event, traces_show_what_does_not_end)
+{
+    char *end;
+
+    setenv("VTHREAD_TRACE_PINNED", "short", 1);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    trace(pin_until_told);
+    catch_end();
+    cr_assert_eq(lines(), 2, "%s", traced);
+    end = strchr(traced, '\n') + 1;
+    cr_assert_not_null(strstr(end, " was pinned to "), "%s", traced);
+    cr_assert(names_place(end, "pin_until_told", "vthread_event.c", pin_line), "%s", traced);
+    *end = '\0';
+    cr_assert_not_null(strstr(traced, " is pinned to "), "%s", traced);
+    cr_assert(names_place(traced, "pin_until_told", "vthread_event.c", pin_line), "%s", traced);
 }
 
 Test(event, full_traces_have_the_stack)
@@ -409,7 +459,7 @@ Test(event, a_start_that_fails_leaves_no_trace)
     cr_assert_eq(vthread_create(&t, NULL, help_nothing, NULL), EAGAIN);
     fault_set_hook(NULL);
     trace(pin_twice);
-    cr_assert_eq(lines(), 2, "%s", traced);
+    cr_assert_eq(count_of(" was pinned to "), 2, "%s", traced);
 }
 
 /* Before the runtime has been started: as if the child were another program. */

@@ -400,6 +400,130 @@ Test(pinned, a_mate_wakes_a_pinned_continuation_in_strict_mode)
     pinned_and_mate(continuation_until_woken, VTHREAD_PIN_CONTINUATION, "body_until_woken", true);
 }
 
+/* ---- while it lasts ---- */
+
+static void *park_for_ever(void *arg)
+{
+    (void)arg;
+    line = __LINE__ + 1;
+    CHECK(vthread_pin("a deadlock") == 0);
+    CHECK(vthread_park() == EINTR);
+    CHECK(vthread_interrupted());
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+static void check_going_on(const struct caught *c, vthread_t t)
+{
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.thread, t);
+    cr_assert_str_eq(c->name, "stuck");
+    cr_assert_eq(c->e.pin, VTHREAD_PIN_EXPLICIT);
+    cr_assert_str_eq(c->reason, "a deadlock");
+    cr_assert_geq(c->e.duration_ns, 20000000);
+    cr_assert_not_null(strstr(c->brief, "is pinned to carrier"), "%s", c->brief);
+    cr_assert(names_place(c->brief, "park_for_ever", "vthread_pinned.c", line), "%s", c->brief);
+}
+
+static void stick(const vthread_runtime_params_t *params, bool late, bool mates)
+{
+    struct caught *c;
+    struct caught *end;
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(params), 0);
+    if (!late)
+        catch_begin(VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING);
+    t = help_start_with(&(vthread_attr_t){.name = "stuck"}, park_for_ever, NULL);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    if (mates) /* its frames are elsewhere from now on */
+        help_run(help_nothing, NULL);
+    if (late) {
+        usleep(25000);
+        catch_begin(VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING);
+    }
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    c = caught(VTHREAD_EVENT_PINNING, 0);
+    check_going_on(c, t);
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(c->full, "park_for_ever"), "%s", c->full);
+#endif
+    cr_assert_eq(vthread_state(t), VTHREAD_PINNED);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNED, 0));
+    vthread_interrupt(t);
+    help_join(t);
+    catch_end();
+    end = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(end);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNING, 1), "it is said once");
+    cr_assert_geq(end->e.duration_ns, c->e.duration_ns);
+    cr_assert_not_null(strstr(end->brief, "was pinned to carrier"), "%s", end->brief);
+}
+
+Test(pinned, one_that_does_not_end_is_seen_while_it_lasts)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1}, false, false);
+}
+
+Test(pinned, one_that_lasts_already_is_seen_by_a_late_subscriber)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1}, true, false);
+}
+
+Test(pinned, one_that_has_given_its_stack_up_is_seen_while_it_lasts)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    stick(&params, false, false);
+    help_shutdown();
+    stick(&params, true, true);
+}
+
+Test(pinned, one_that_has_given_its_stack_up_is_seen_in_strict_mode)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX, .strict = true}, true,
+          true);
+}
+
+static void *body_for_ever(void *arg)
+{
+    if (vthread_cont_pin("a deadlock") == 0)
+        vthread_park();
+    vthread_cont_unpin();
+    return arg;
+}
+
+static void *continuation_for_ever(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, body_for_ever, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+Test(pinned, a_continuation_that_stays_pinned_is_seen_while_it_lasts)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    t = help_start(continuation_for_ever, NULL);
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    cr_assert_eq(caught(VTHREAD_EVENT_PINNING, 0)->e.pin, VTHREAD_PIN_CONTINUATION);
+    cr_assert_str_eq(caught(VTHREAD_EVENT_PINNING, 0)->reason, "a deadlock");
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(caught(VTHREAD_EVENT_PINNING, 0)->full, "body_for_ever"), "%s",
+              caught(VTHREAD_EVENT_PINNING, 0)->full);
+#endif
+    vthread_unpark(t);
+    help_join(t);
+    catch_end();
+}
+
 /* ---- spares ---- */
 
 static atomic_int meeting;
