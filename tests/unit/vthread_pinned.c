@@ -7,6 +7,9 @@
 
 #include <vthread/continuation.h>
 
+#undef atomic_init /* of <stdatomic.h> */
+#include "base/memory.h"
+
 TestSuite(pinned, .fini = help_fini, .timeout = 60);
 
 enum { LONG_MS = 30 };
@@ -215,6 +218,80 @@ Test(pinned, on_a_foreign_stack)
 }
 #endif
 
+/* ---- without memory ---- */
+
+static atomic_int starving; /* the OS thread whose next request for memory fails */
+
+static bool starve(enum fault_site site)
+{
+    int tid = help_os_thread();
+
+    return site == FAULT_ALLOC && atomic_compare_exchange_strong(&starving, &tid, 0);
+}
+
+/* The first timed wait on this carrier: the heap of timers has no room yet. */
+static void *wait_without_memory(void *arg)
+{
+    (void)arg;
+    atomic_store(&starving, help_os_thread());
+    wait_long();
+    CHECK(atomic_load(&starving) == 0);
+    CHECK(!vthread_is_pinned(NULL));
+    return NULL;
+}
+
+Test(pinned, by_want_of_memory_for_a_timer)
+{
+    struct caught *c;
+
+    help_configure(1);
+    fault_set_hook(starve);
+    c = run_and_catch(wait_without_memory, VTHREAD_PIN_NO_MEMORY);
+    fault_set_hook(NULL);
+    cr_assert_null(c->e.pinned_at);
+    cr_assert_str_eq(c->reason, "");
+    cr_assert(names_function(c->full, "wait_without_memory"), "%s", c->full);
+}
+
+static void *body_without_memory(void *arg)
+{
+    atomic_store(&starving, help_os_thread());
+    wait_long();
+    return arg;
+}
+
+static void *continuation_without_memory(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, body_without_memory, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    CHECK(atomic_load(&starving) == 0);
+    return NULL;
+}
+
+/* From inside a continuation there is a place to be remembered. */
+Test(pinned, by_want_of_memory_inside_a_continuation)
+{
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    struct caught *c;
+
+    fault_set_hook(starve);
+    catch_begin(VTHREAD_EVENT_PINNED);
+    help_run(continuation_without_memory, NULL); /* without a name, which would have made room for that already */
+    catch_end();
+    fault_set_hook(NULL);
+    c = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.pin, VTHREAD_PIN_NO_MEMORY);
+    check_times(c);
+    cr_assert(names_function(c->full, "body_without_memory"), "%s", c->full);
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    cr_assert_eq(stats[VTHREAD_PIN_NO_MEMORY].parks, 1);
+}
+
 /* ---- which of several ---- */
 
 static void *change_pins(void *arg)
@@ -326,6 +403,25 @@ static void *mate(void *arg)
     return NULL;
 }
 
+static void *starve_until_woken(void *arg)
+{
+    (void)arg;
+    atomic_store(&sleeper, (uintptr_t)vthread_self());
+    atomic_store(&starving, help_os_thread());
+    while (!atomic_load(&woken))
+        CHECK(vthread_park_until(vthread_after_ms(40000)) == 0);
+    CHECK(atomic_load(&starving) == 0);
+    return NULL;
+}
+
+static void *mate_of_the_starving(void *arg)
+{
+    (void)arg;
+    atomic_store(&woken, true);
+    vthread_unpark((vthread_t)atomic_load(&sleeper));
+    return NULL;
+}
+
 static void *pin_until_woken(void *arg)
 {
     (void)arg;
@@ -388,6 +484,24 @@ Test(pinned, a_mate_on_the_only_stack_wakes_it)
 Test(pinned, a_mate_on_the_only_stack_wakes_it_in_strict_mode)
 {
     pinned_and_mate(pin_until_woken, VTHREAD_PIN_EXPLICIT, "pin_until_woken", true);
+}
+
+/* There was no memory for its timer, but its stack is given up all the same. */
+Test(pinned, a_mate_wakes_one_that_had_no_memory)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    fault_set_hook(starve);
+    t = help_start(starve_until_woken, NULL);
+    cr_assert(REACHES(t, VTHREAD_TIMED_PINNED));
+    help_run(mate_of_the_starving, NULL);
+    help_join(t);
+    fault_set_hook(NULL);
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    cr_assert_eq(stats[VTHREAD_PIN_NO_MEMORY].parks, 1);
 }
 
 Test(pinned, a_mate_wakes_a_pinned_continuation)
