@@ -321,11 +321,6 @@ NO_SANITIZE NOINLINE static uint32_t stack_index_seen(const struct thread *t)
     return *(const volatile uint32_t *)&t->cont.stack;
 }
 
-static bool is_held_for_copying(struct stack *s)
-{
-    return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
-}
-
 int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void **pcs, int n)
 {
     struct image image = {.copy = NULL};
@@ -337,7 +332,7 @@ int backtrace_parked(struct backtracer *b, struct thread *t, uint64_t word, void
     if (thread_flags_seen(t) & (THREAD_PLATFORM | THREAD_IN_PLACE | THREAD_NESTED))
         return -EAGAIN; /* a platform thread has no stack of ours, and what its record names is a former life's */
     s = stack_at(stack_index_seen(t));
-    loose = !is_held_for_copying(s);
+    loose = !stack_is_given_up(s);
     held = !loose && stack_word_try(&s->word);
     if (atomic_load_acquire(&t->word) != word)
         count = -EAGAIN;

@@ -187,17 +187,14 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
     thread_ended(t, &p->records);
 }
 
-/* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
-static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+/* Take the stack back, however long that takes: its holder may need our place among the running. */
+static void take_stack_back(struct processor *p, struct thread *t, struct stack *s, vthread_pin_kind_t kind)
 {
-    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
-
-    thread_stack_release(s);
-    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind, s);
-    /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
     if (!stack_word_acquire(&s->word, &t->link.member)) {
+        if (p->pinned_ns < 0) /* it need not have waited */
+            pinned_begin(p, kind);
         carrier_block(&p->carrier);
         pinned_wait(p, t, kind, s, INT64_MAX);
         carrier_unblock(&p->carrier);
@@ -208,6 +205,27 @@ static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
         strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
+}
+
+/* PIN_CARRIER: wait here, on the carrier's own stack, so that stack-mates can run, or nobody (strict mode). */
+static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+{
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
+    bool shared = stack_is_shared(s);
+
+    if (UNLIKELY(runtime_is_strict()))
+        strict_displace(p, t, s);
+    if (shared)
+        thread_stack_release(s);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind, s);
+    if (shared || stack_is_vacated(s))
+        take_stack_back(p, t, s, kind);
+    else
+        return; /* there was no memory to move the frames */
+    if (shared)
+        t->flags |= THREAD_HOLDS_STACK; /* for the mount that follows */
+    else
+        thread_stack_release(s); /* as in prepare_stack: somebody may have been reading the frames */
 }
 
 static COLD void look_at_leaver(struct processor *p, struct thread *t, struct stack *s)
@@ -325,8 +343,6 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         collector_sees();
         if (LIKELY(unmount(p, t, s, why)))
             return;
-        if (why == LEAVE_PINNED)
-            t->flags |= THREAD_HOLDS_STACK; /* taken back already */
     } while (true);
 }
 

@@ -72,6 +72,12 @@ bool parker_wait(struct parker *parker, int64_t deadline_ns);
 /* Before the pool starts. */
 void mount_init(void);
 
+/* Is a waiting thread's stack given up: to its mates, or, in strict mode, to nobody?  Else its frames stay there. */
+static inline bool stack_is_given_up(const struct stack *s)
+{
+    return stack_is_shared(s) || UNLIKELY(runtime_is_strict() && s->kind == STACK_SOLE);
+}
+
 /* Give a shared stack up; any thread that holds it. */
 void thread_stack_release(struct stack *s);
 
@@ -97,7 +103,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
  *     parker: CAS WAITS -> LOOKS     event_mask?  When to wake
  *     futex_wake                     futex_wait while WAITS
  */
-void pinned_begin(struct processor *p);
+void pinned_begin(struct processor *p, vthread_pin_kind_t kind);
 /* parker_wait on the carrier's own. */
 bool pinned_wait(struct processor *p, struct thread *t, vthread_pin_kind_t kind, struct stack *left,
                  int64_t deadline_ns);

@@ -93,8 +93,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
     t->flags |= THREAD_IN_PLACE;
     if (word_commit_park(&t->word, flags)) {
         if (p != NULL) {
-            atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
-            pinned_begin(p);
+            pinned_begin(p, kind);
             carrier_block(&p->carrier);
         }
         in_time = p != NULL ? pinned_wait(p, t, kind, left, t->deadline_ns) : parker_wait(parker, t->deadline_ns);
@@ -192,7 +191,7 @@ static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t f
  */
 static NOINLINE int wait_on_carrier(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
 {
-    if (!stack_is_shared(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
+    if (!stack_is_given_up(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
         return wait_in_place_of(self, p, flags, kind);
     p->leave_flags = flags;
     p->pinned_as = (uint8_t)kind;

@@ -133,8 +133,9 @@ NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
 
 /* ---- pinned waits ---- */
 
-void pinned_begin(struct processor *p)
+void pinned_begin(struct processor *p, vthread_pin_kind_t kind)
 {
+    atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
     p->pinned_since_ns = clock_monotonic_ns();
     p->pinned_ns = 0;
     p->pinned_told = false;

@@ -456,6 +456,7 @@ static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const 
 {
     vthread_runtime_params_t params = {
         .parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX, .strict = strict, .pinned_threshold_ns = 1};
+    vthread_runtime_stats_t stats;
     struct caught *c;
     vthread_t a;
     vthread_t b;
@@ -467,6 +468,8 @@ static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const 
     help_join(a);
     help_join(b);
     catch_end();
+    cr_assert_eq(vthread_runtime_stats(&stats), 0);
+    cr_assert_eq(stats.stacks, kind == VTHREAD_PIN_CONTINUATION ? 2 : 1, "the continuation's own, and one for all");
     c = caught(VTHREAD_EVENT_PINNED, 0);
     cr_assert_not_null(c);
     cr_assert_eq(c->e.pin, kind);
