@@ -7,10 +7,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
 #include "vthread/thread.h"
+
+enum { TRIES_MAX = 5 };
 
 /* Who is mounted there?  Read while it may be changing. */
 NO_SANITIZE static struct thread *mounted_at(struct carrier *c)
@@ -54,15 +57,26 @@ static struct event *event_of_hog(struct carrier *c, vthread_event_kind_t kind, 
 
 bool hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
 {
+    struct processor *p = (struct processor *)(void *)c;
+    struct sample *sample;
     struct event *e;
+    bool late;
 
     if (!identify(c))
         return false;
+    if (!event_is_wanted(VTHREAD_EVENT_HOG))
+        return true;
+    sample = sample_take(c, c->held_begun, computing, &late);
+    if (late && ++p->hog_tries < TRIES_MAX)
+        return false; /* a crowded machine: it is asked again at the next tick, rather than reported without */
+    p->hog_tries = 0;
     e = event_of_hog(c, VTHREAD_EVENT_HOG, held_ns, rescued);
     if (e != NULL) {
         e->public.computing = computing;
-        e->sample = sample_take(c, c->held_begun, computing);
+        e->sample = sample;
         event_post(e);
+    } else {
+        memory_free(sample);
     }
     return true;
 }

@@ -185,7 +185,7 @@ static bool is_at(struct carrier *c, uint64_t begun)
     return atomic_load_relaxed(&c->begun) == begun && atomic_load_relaxed(&c->in_task);
 }
 
-static bool take_running(struct carrier *c, uint64_t begun, struct sample *s)
+static bool take_running(struct carrier *c, uint64_t begun, struct sample *s, bool *ret_late)
 {
     int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
     uint32_t word = ++asked.ticket << TICKET_SHIFT | ASKED;
@@ -202,7 +202,8 @@ static bool take_running(struct carrier *c, uint64_t begun, struct sample *s)
         until_ns = 0;
     while ((word = atomic_load_acquire(&asked.word)) != here) {
         if ((word & STATE_MASK) == ASKED && clock_monotonic_ns() >= until_ns) {
-            if (atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK))
+            *ret_late = atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK);
+            if (*ret_late)
                 return false;
             continue;
         }
@@ -250,15 +251,16 @@ static bool take_blocked(struct carrier *c, uint64_t begun, struct sample *s)
     return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after && is_at(c, begun);
 }
 
-struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bool *ret_late)
 {
     struct sample *s = memory_alloc(sizeof *s + COPY_MAX); /* before anybody is stopped */
 
+    *ret_late = false;
     if (s == NULL)
         return NULL;
     s->image.is_sample = true;
     s->image.page = s->page;
-    if (computing ? take_running(c, begun, s) : take_blocked(c, begun, s))
+    if (computing ? take_running(c, begun, s, ret_late) : take_blocked(c, begun, s))
         return s;
     memory_free(s);
     return NULL;
@@ -317,8 +319,12 @@ struct sample *sample_of_waiter(struct thread *t, struct stack *s)
 int sample_unwind(struct sample *s, void **pcs, int n)
 {
     struct backtracer *b = backtracer_new();
-    int count = b != NULL ? image_unwind(b, &s->image, pcs, n) : 0;
+    int count = 0;
 
+    if (b != NULL) {
+        image_find_frame_pointer(b, &s->image);
+        count = image_unwind(b, &s->image, pcs, n);
+    }
     backtracer_free(b);
     return count > 0 ? count : 0;
 }
@@ -328,9 +334,10 @@ void sample_admit(struct carrier *c, bool wanted)
     (void)c, (void)wanted;
 }
 
-struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bool *ret_late)
 {
     (void)c, (void)begun, (void)computing;
+    *ret_late = false;
     return NULL;
 }
 

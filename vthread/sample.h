@@ -16,8 +16,9 @@
  *     word := IDLE, wake               wait while it is HERE with this ticket
  *
  * Blocked in a system call, a signal might cut that short (nanosleep and poll are not restarted).  There the kernel
- * tells stack pointer and program counter (/proc/self/task/TID/syscall), the other registers are unknown, and the walk
- * ends at the first frame that needs one: as a rule, that of a function with a frame pointer.
+ * tells stack pointer and program counter (/proc/self/task/TID/syscall).  The other registers are unknown, and the walk
+ * would end at the first frame that needs one: as a rule, that of a function with a frame pointer, which is looked for
+ * (frame_pointer.c).
  *
  * The signal is SIGRTMAX - 2.  Carriers block it, as all others, unless somebody wants to hear of hogs; and it is not
  * used if the program has a handler for it.
@@ -36,8 +37,9 @@ struct thread;
 /* On a carrier: it may be sampled from now on, or not any more. */
 void sample_admit(struct carrier *c, bool wanted);
 
-/* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had. */
-struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing);
+/* On the monitor.  NULL: the carrier has gone on to another task than `begun` meanwhile, or it cannot be had; late: or
+ * only now, for it was not given the CPU in time to answer. */
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bool *ret_late);
 
 /* Of a thread that has left its stack for the carrier that calls this: its frames there, or in the innermost
  * continuation that it left from. */

@@ -328,6 +328,7 @@ struct processor {
     const void *os_mutex;            /* ... and what it held when the last thread left */
     vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier ... */
     char hog_name[256];              /* ... and its name then */
+    unsigned hog_tries;              /* in vain, to have a sample for the next report */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };

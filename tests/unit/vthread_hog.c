@@ -321,6 +321,81 @@ Test(hog, that_blocks_at_last_is_none_any_more)
     help_join(t);
 }
 
+/* Arrays of a length that only running tells: functions that find their frames by the frame pointer. */
+static volatile size_t length = 100;
+static int middle_line;
+
+static NOINLINE bool poll_with_frame_pointer(void)
+{
+    struct pollfd fd = {.fd = pipe_ends[0], .events = POLLIN};
+    char *array = __builtin_alloca(length);
+    int n;
+
+    HELP_KEEP_WHOLE(array);
+    line = __LINE__ + 1;
+    n = poll(&fd, 1, -1);
+    HELP_KEEP_WHOLE(array);
+    return n == 1;
+}
+
+static NOINLINE bool call_it_directly(void)
+{
+    char *array = __builtin_alloca(length);
+    bool ok;
+
+    HELP_KEEP_WHOLE(array);
+    middle_line = __LINE__ + 1;
+    ok = poll_with_frame_pointer();
+    HELP_KEEP_WHOLE(array);
+    return ok;
+}
+
+static bool (*volatile by_pointer)(void) = poll_with_frame_pointer;
+
+static NOINLINE bool call_it_by_pointer(void)
+{
+    bool ok;
+
+    middle_line = __LINE__ + 1;
+    ok = by_pointer();
+    KEEP_FRAME();
+    return ok;
+}
+
+static NOINLINE void *block_directly(void *arg)
+{
+    CHECK(call_it_directly());
+    return arg;
+}
+
+static NOINLINE void *block_by_pointer(void *arg)
+{
+    CHECK(call_it_by_pointer());
+    return arg;
+}
+
+static void check_blocked(struct caught *c, const char *middle, const char *outer)
+{
+    cr_assert_not(c->e.computing, "%s", c->full);
+#if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert(names_place(c->brief, "poll_with_frame_pointer", "vthread_hog.c", line), "%s", c->full);
+#if defined(__x86_64__)
+    cr_assert(names_place(c->full, middle, "vthread_hog.c", middle_line), "%s", c->full);
+    cr_assert(names_function(c->full, outer), "%s", c->full);
+#endif
+#endif
+}
+
+Test(hog, a_blocking_call_beneath_frame_pointers)
+{
+    check_blocked(run_hog(block_directly, 1, true), "call_it_directly", "block_directly");
+}
+
+Test(hog, a_blocking_call_beneath_frame_pointers_called_by_pointer)
+{
+    check_blocked(run_hog(block_by_pointer, 1, true), "call_it_by_pointer", "block_by_pointer");
+}
+
 static void *park_a_lot(void *arg)
 {
     (void)arg;
@@ -384,6 +459,7 @@ Test(hog, samples_at_any_instant)
 {
     int taken = 0;
     int deep = 0;
+    bool late;
     vthread_t t;
 
     hog_reports_wanted(true);
@@ -392,7 +468,7 @@ Test(hog, samples_at_any_instant)
     cr_assert(REACHES(t, VTHREAD_RUNNING));
     for (int i = 0; i < 3000 / HELP_SLOW; i++) {
         struct carrier *c = pool_carrier(0);
-        struct sample *s = sample_take(c, atomic_load_relaxed(&c->begun), true);
+        struct sample *s = sample_take(c, atomic_load_relaxed(&c->begun), true, &late);
         void *pcs[32];
         int n;
 
