@@ -292,9 +292,14 @@ struct pins {
     } first[PIN_KINDS];
 };
 
+static inline unsigned pins_of(uint32_t open, vthread_pin_kind_t kind)
+{
+    return open >> 8 * kind & 0xff;
+}
+
 static inline unsigned pins_open(const struct pins *pins, vthread_pin_kind_t kind)
 {
-    return pins->open >> 8 * kind & 0xff;
+    return pins_of(pins->open, kind);
 }
 
 struct pin_count {
@@ -543,25 +548,32 @@ int stack_refuse_private(const char *call, const char *what, const void *p);
 
 /*
  * Pin the mounted thread, which p's is.  at: where in the program, for reports.  0, or EAGAIN: too deep.
- * Here, and with as few stores as can be (a locked instruction waits for all before it), for the sake of monitors.
+ * Here, and with as few loads and stores as can be (a locked instruction waits for all before it), for the sake of
+ * monitors: they look at `open` before theirs, of which the caller has seen that there is room.
  */
-static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
-                             void *at)
+static inline void thread_pin_seen(struct processor *p, struct thread *self, uint32_t open, vthread_pin_kind_t kind,
+                                   const char *reason, void *at)
 {
-    uint32_t open = p->pins.open;
+    bool is_first = pins_of(open, kind) == 0;
 
-    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
-        return EAGAIN;
     if ((open & PINS_OPEN) == 0) {
         open = (uint32_t)kind << PIN_OUTERMOST_SHIFT;
         self->flags |= THREAD_PINNED;
     }
-    if (pins_open(&p->pins, kind) == 0) {
+    if (is_first) {
         p->pins.first[kind].at = at;
         if (kind != VTHREAD_PIN_MONITOR)
             p->pins.first[kind].reason = reason;
     }
     p->pins.open = open + (1u << 8 * kind);
+}
+
+static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
+                             void *at)
+{
+    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
+        return EAGAIN;
+    thread_pin_seen(p, self, p->pins.open, kind, reason, at);
     return 0;
 }
 
