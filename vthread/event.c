@@ -45,8 +45,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t told; /* `done` has moved, or the teller has gone */
     struct subscription *first;
-    uint64_t last_id;
-    uint64_t done; /* all events up to this number have been told */
+    ATOMIC(uint64_t) last_id; /* changed under the lock */
+    uint64_t done;            /* all events up to this number have been told */
     bool has_teller;
     bool at_exit;
     bool watches_forks;
@@ -87,6 +87,7 @@ struct event *event_new(vthread_event_kind_t kind, struct thread *t)
     e->public.kind = kind;
     e->public.time_ns = clock_now_ns();
     e->public.carrier = -1;
+    e->until = UINT64_MAX;
     if (t != NULL)
         e->public.thread = thread_handle(t);
     return e;
@@ -116,6 +117,11 @@ void event_post(struct event *e)
         rouse_teller();
     else
         event_free(e);
+}
+
+uint64_t event_latest_subscription(void)
+{
+    return atomic_load_acquire(&event.last_id);
 }
 
 static struct event *take(void)
@@ -175,8 +181,8 @@ static struct subscription *next_locked(uint64_t id, const struct event *e)
 {
     struct subscription *s = event.first;
 
-    while (s != NULL &&
-           (s->id <= id || !(s->mask & (uint32_t)e->public.kind) || e->number <= s->after || e->number > s->until))
+    while (s != NULL && (s->id <= id || !(s->mask & (uint32_t)e->public.kind) || e->number <= s->after ||
+                         e->number > s->until || s->id <= e->after || s->id > e->until))
         s = s->next;
     return s;
 }
@@ -314,11 +320,12 @@ static int subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *
         error = start_teller_locked();
     if (error == 0) {
         *s = (struct subscription){.mask = mask, .fn = fn, .user = user, .until = UINT64_MAX};
-        s->id = ++event.last_id;
+        s->id = atomic_load_relaxed(&event.last_id) + 1;
         s->after = posted();
         while (*end != NULL)
             end = &(*end)->next;
         *end = s;
+        atomic_store_release(&event.last_id, s->id); /* who sees it posts what s is for: s->after has been read */
         set_mask_locked();
         if (ret_id != NULL)
             *ret_id = s->id;

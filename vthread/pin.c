@@ -138,7 +138,7 @@ void pinned_begin(struct processor *p, vthread_pin_kind_t kind)
     atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
     p->pinned_since_ns = clock_monotonic_ns();
     p->pinned_ns = 0;
-    p->pinned_told = false;
+    p->pinned_told = 0;
 }
 
 void pinned_count(struct processor *p, vthread_pin_kind_t kind)
@@ -169,15 +169,15 @@ static void fill_pin(vthread_event_t *e, const struct processor *p, const struct
     }
 }
 
-/* left: its stack, which others may be using; else this is it. */
-static void report(vthread_event_kind_t what, struct processor *p, struct thread *t, vthread_pin_kind_t kind,
-                   struct stack *left, int64_t duration_ns)
+/* left: its stack, which others may be using; else this is it.  NULL: no memory. */
+static struct event *event_of_pin(vthread_event_kind_t what, struct processor *p, struct thread *t,
+                                  vthread_pin_kind_t kind, struct stack *left, int64_t duration_ns)
 {
     struct event *e = event_new(what, t);
     int depth;
 
     if (e == NULL)
-        return;
+        return NULL;
     fill_pin(&e->public, p, t, kind);
     thread_name_copy(t, e->name, sizeof e->name);
     e->public.carrier = (int)p->carrier.index;
@@ -188,14 +188,16 @@ static void report(vthread_event_kind_t what, struct processor *p, struct thread
         depth = backtrace_here(e->pcs, EVENT_DEPTH);
         e->public.depth = depth > 0 ? depth : 0;
     }
-    event_post(e);
+    return e;
 }
 
 void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
 {
     int saved = *p->errno_at; /* the carrier is the same all the time */
+    struct event *e = event_of_pin(VTHREAD_EVENT_PINNED, p, self, kind, NULL, p->pinned_ns);
 
-    report(VTHREAD_EVENT_PINNED, p, self, kind, NULL, p->pinned_ns);
+    if (e != NULL)
+        event_post(e);
     *p->errno_at = saved;
 }
 
@@ -206,7 +208,7 @@ static int64_t report_due_ns(const struct processor *p)
 {
     int64_t due_ns;
 
-    if (p->pinned_told || !event_is_wanted(VTHREAD_EVENT_PINNING) ||
+    if (!event_is_wanted(VTHREAD_EVENT_PINNING) || p->pinned_told == event_latest_subscription() ||
         __builtin_add_overflow(p->pinned_since_ns, pinned_threshold_ns, &due_ns))
         return INT64_MAX;
     return due_ns;
@@ -217,12 +219,19 @@ static bool report_if_due(struct processor *p, struct thread *t, vthread_pin_kin
                           int64_t due_ns)
 {
     int64_t now_ns = due_ns < INT64_MAX ? clock_monotonic_ns() : 0;
+    uint64_t latest = event_latest_subscription();
     int saved = *p->errno_at;
+    struct event *e;
 
     if (now_ns < due_ns)
         return false;
-    p->pinned_told = true;
-    report(VTHREAD_EVENT_PINNING, p, t, kind, left, now_ns - p->pinned_since_ns);
+    e = event_of_pin(VTHREAD_EVENT_PINNING, p, t, kind, left, now_ns - p->pinned_since_ns);
+    if (e != NULL) {
+        e->after = p->pinned_told; /* the others have been told already */
+        e->until = latest;         /* and who comes after it will rouse us again */
+        event_post(e);
+    }
+    p->pinned_told = latest;
     *p->errno_at = saved;
     return true;
 }

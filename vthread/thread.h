@@ -324,8 +324,8 @@ struct processor {
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
     struct pins pins;
-    uint8_t pinned_as; /* LEAVE_PINNED: vthread_pin_kind_t */
-    bool pinned_told;  /* of the present wait in place: that it goes on */
+    uint8_t pinned_as;    /* LEAVE_PINNED: vthread_pin_kind_t */
+    uint64_t pinned_told; /* of the present wait in place: up to this subscription, that it goes on */
     int64_t pinned_since_ns;
     int64_t pinned_ns; /* for so long the one that is just over has blocked the carrier; -1: it has not */
     struct pin_count pinned[VTHREAD_PIN_KINDS];

@@ -602,6 +602,37 @@ Test(pinned, one_that_has_given_its_stack_up_is_seen_in_strict_mode)
           true);
 }
 
+static atomic_int told_the_second;
+
+static void count_second(const vthread_event_t *e, void *user)
+{
+    (void)user;
+    atomic_fetch_add(&told_the_second, e->kind == VTHREAD_EVENT_PINNING ? 1 : 1000);
+}
+
+Test(pinned, each_subscriber_is_told_once_that_it_goes_on)
+{
+    uint64_t id;
+    uint64_t other;
+    vthread_t t;
+
+    help_configure(1);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    t = help_start_with(&(vthread_attr_t){.name = "stuck"}, park_for_ever, NULL);
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    cr_assert_eq(vthread_event_subscribe(VTHREAD_EVENT_FAILURE, count_second, NULL, &other), 0);
+    cr_assert_eq(vthread_event_subscribe(VTHREAD_EVENT_PINNING, count_second, NULL, &id), 0);
+    cr_assert(EVENTUALLY(atomic_load(&told_the_second) != 0));
+    vthread_interrupt(t);
+    help_join(t);
+    catch_end();
+    cr_assert_eq(vthread_event_unsubscribe(id), 0);
+    cr_assert_eq(vthread_event_unsubscribe(other), 0);
+    cr_assert_eq(atomic_load(&told_the_second), 1);
+    check_going_on(caught(VTHREAD_EVENT_PINNING, 0), t);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNING, 1));
+}
+
 static void *body_for_ever(void *arg)
 {
     if (vthread_cont_pin("a deadlock") == 0)
