@@ -92,7 +92,8 @@ static bool is_preempted(struct carrier *c)
 static void rescue(struct carrier *c, int64_t now_ns)
 {
     int64_t held_ns = now_ns - c->seen_since_ns;
-    bool computing = thread_cpu_ns(c) - c->seen_cpu_ns > held_ns / 2;
+    int64_t cpu_ns = thread_cpu_ns(c) - c->seen_cpu_ns;
+    bool computing = cpu_ns > held_ns / 2 || cpu_ns >= HOG_NS / 2; /* the machine may be crowded by others */
     uint32_t parallelism = atomic_load_relaxed(&pool.parallelism);
     uint32_t computing_now = 0;
 

@@ -71,7 +71,8 @@ static bool is_ours(const struct symbol *symbol, const char *object)
 /* Is it code of the program's author, who looks for the place to change? */
 static bool is_telling(const struct symbol *symbol)
 {
-    static const char *const others[] = {"libc.so", "libc-", "libpthread", "ld-linux", "[vdso", NULL};
+    static const char *const others[] = {"libc.so", "libc-",   "libpthread", "ld-linux",
+                                         "[vdso",   "libasan", "libtsan",    NULL};
     const char *slash = strrchr(symbol->object, '/');
     const char *object = slash != NULL ? slash + 1 : symbol->object;
 
