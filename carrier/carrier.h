@@ -82,7 +82,7 @@ struct carrier {
     uint64_t held_begun; /* for reports of hogs, which are told of tasks that nobody is rescued from, too */
     int64_t held_since_ns;
     int64_t held_cpu_ns;
-    bool held_told;
+    ATOMIC(bool) held_told; /* tests look at it */
     bool held_rescued;
 
     struct carrier *next_dormant; /* under pool.places */
@@ -105,9 +105,10 @@ struct carrier_hooks {
     void (*timer_ahead)(uint32_t id);
     /*
      * On the monitor's thread, if pool.hog_reports: the carrier has run one task for pool.hog_report_ns, and goes on;
-     * rescued: with work waiting, so that a spare has taken over by now.  Later, that it has let go of it.
+     * rescued: with work waiting, so that a spare has taken over by now.  False: it has gone on to another one
+     * meanwhile. Later, of each for which that was true, that it has let go of it, or that the pool stops.
      */
-    void (*hog)(struct carrier *carrier, int64_t held_ns, bool computing, bool rescued);
+    bool (*hog)(struct carrier *carrier, int64_t held_ns, bool computing, bool rescued);
     void (*hog_end)(struct carrier *carrier, int64_t held_ns, bool rescued);
     /* On the carrier: from now on it is to let itself be interrupted for reports, or not any more.  May be NULL. */
     void (*admit)(struct carrier *carrier, bool wanted);
@@ -156,6 +157,7 @@ struct pool {
     /* The monitor. */
     pthread_t monitor;
     bool monitor_started;
+    ATOMIC(bool) monitor_stopping;
     ATOMIC(uint32_t) monitor_token;
     ATOMIC(uint32_t) monitor_asleep;
 
@@ -288,7 +290,7 @@ uint64_t pool_queued(void);
 
 /* monitor.c */
 int monitor_start(void);
-void monitor_stop(void);
+void monitor_stop(void); /* pool_stop does; or before, once nothing runs any more, for the sake of its last reports */
 void monitor_rouse_slow(void);
 static inline void monitor_rouse(void)
 {

@@ -92,7 +92,8 @@ static bool is_preempted(struct carrier *c)
 static void rescue(struct carrier *c, int64_t now_ns)
 {
     int64_t held_ns = now_ns - c->seen_since_ns;
-    bool computing = thread_cpu_ns(c) - c->seen_cpu_ns > held_ns / 2;
+    int64_t cpu_ns = thread_cpu_ns(c) - c->seen_cpu_ns;
+    bool computing = cpu_ns > held_ns / 2 || cpu_ns >= HOG_NS / 2; /* the machine may be crowded by others */
     uint32_t parallelism = atomic_load_relaxed(&pool.parallelism);
     uint32_t computing_now = 0;
 
@@ -122,25 +123,40 @@ static void look_for_hog(struct carrier *c, int64_t now_ns)
 
     if (begun != c->held_begun || !atomic_load_relaxed(&c->in_task) || state == CARRIER_BLOCKED ||
         state == CARRIER_DORMANT) {
-        if (c->held_told)
+        if (atomic_load_relaxed(&c->held_told))
             pool.hooks.hog_end(c, held_ns, c->held_rescued);
         c->held_begun = begun;
         c->held_since_ns = now_ns;
         c->held_cpu_ns = 0;
-        c->held_told = false;
+        atomic_store_relaxed(&c->held_told, false);
         c->held_rescued = false;
         return;
     }
     c->held_rescued |= state == CARRIER_HOGGED;
     if (c->held_cpu_ns == 0)
         c->held_cpu_ns = thread_cpu_ns(c);
-    if (c->held_told || held_ns < pool.hog_report_ns)
+    if (atomic_load_relaxed(&c->held_told) || held_ns < pool.hog_report_ns)
         return;
     cpu_ns = thread_cpu_ns(c) - c->held_cpu_ns;
     if (cpu_ns < pool.hog_report_ns / 2 && is_preempted(c))
         return;
-    c->held_told = true;
-    pool.hooks.hog(c, held_ns, cpu_ns > held_ns / 2 || cpu_ns >= pool.hog_report_ns / 2, c->held_rescued);
+    atomic_store_relaxed(
+        &c->held_told,
+        pool.hooks.hog(c, held_ns, cpu_ns > held_ns / 2 || cpu_ns >= pool.hog_report_ns / 2, c->held_rescued));
+}
+
+/* The pool is about to stop: nobody holds a carrier any more, and who was said to shall not be left so. */
+static void end_hogs(void)
+{
+    int64_t now_ns = clock_monotonic_ns();
+
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct carrier *c = pool_carrier(i);
+
+        if (atomic_load_relaxed(&c->held_told))
+            pool.hooks.hog_end(c, now_ns - c->held_since_ns, c->held_rescued);
+        atomic_store_relaxed(&c->held_told, false);
+    }
 }
 
 /* Of tasks that were begun so many a tick: how many take less time than waking another carrier for them is worth? */
@@ -259,7 +275,7 @@ static void sleep_deeply(void)
     atomic_store_relaxed(&pool.monitor_asleep, 1);
     barrier_heavy(); /* pairs with the light one in monitor_rouse */
     /* A timer may stand in the heap of a carrier that is blocked, unknown to those who sleep. */
-    if (all_idle() && !atomic_load_relaxed(&pool.stopping))
+    if (all_idle() && !atomic_load_relaxed(&pool.monitor_stopping))
         futex_wait(&pool.monitor_token, 0, clock_sleep_until_ns(pool_earliest_ns()));
     atomic_store_relaxed(&pool.monitor_asleep, 0);
 }
@@ -277,7 +293,7 @@ static void *monitor_main(void *arg)
     uint32_t ticks = 0;
 
     (void)arg;
-    while (!atomic_load_acquire(&pool.stopping)) {
+    while (!atomic_load_acquire(&pool.monitor_stopping)) {
         int64_t now_ns;
 
         futex_wait(&pool.monitor_token, 0, last_ns + TICK_NS);
@@ -300,12 +316,13 @@ static void *monitor_main(void *arg)
         if (++ticks % TICKS_PER_EPOCH == 0)
             atomic_fetch_add_relaxed(&pool.epoch, 1);
         idle_ticks = all_idle() && pool_queued() == 0 ? idle_ticks + 1 : 0;
-        if (idle_ticks > DEEP_AFTER_TICKS && !atomic_load_acquire(&pool.stopping)) {
+        if (idle_ticks > DEEP_AFTER_TICKS && !atomic_load_acquire(&pool.monitor_stopping)) {
             sleep_deeply();
             idle_ticks = 0;
         }
         last_ns = clock_monotonic_ns();
     }
+    end_hogs();
     return NULL;
 }
 
@@ -316,6 +333,7 @@ int monitor_start(void)
     int error = fault_point(FAULT_THREAD) ? EAGAIN : 0;
 
     atomic_store_relaxed(&pool.monitor_token, 0);
+    atomic_store_relaxed(&pool.monitor_stopping, false); /* the creation publishes */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     if (error == 0)
@@ -331,7 +349,7 @@ void monitor_stop(void)
 {
     if (!pool.monitor_started)
         return;
-    atomic_store_release(&pool.stopping, true);
+    atomic_store_release(&pool.monitor_stopping, true);
     monitor_rouse_slow();
     pthread_join(pool.monitor, NULL);
     pool.monitor_started = false;

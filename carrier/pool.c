@@ -134,9 +134,7 @@ static void give_up_duties(struct carrier *c)
 void carrier_block(struct carrier *c)
 {
     lock_acquire(&pool.places);
-    /* If the monitor has called us hogged already, our place is given away. */
-    if (atomic_load_relaxed(&c->state) == CARRIER_RUNNING)
-        set_state_locked(c, CARRIER_BLOCKED);
+    set_state_locked(c, CARRIER_BLOCKED); /* a hog until now, perhaps: then its place is given away already */
     lock_release(&pool.places);
     atomic_store_relaxed(&c->may_skip_wake, false);
     give_up_duties(c);

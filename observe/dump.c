@@ -693,7 +693,7 @@ static void tell_carrier(struct dump *d, struct carrier *c, struct pool_view *al
 
 static void tell_carriers(struct dump *d)
 {
-    struct pool_view v = {.next_timer_ns = -1, .leader = -1, .runs = has_carriers()};
+    struct pool_view v = {.next_timer_ns = -1, .leader = -1, .runs = runtime_has_carriers()};
     uint32_t count = v.runs ? atomic_load_acquire(&pool.count) : 0;
     struct carrier *leader;
 

@@ -43,7 +43,7 @@ int vthread_cond_destroy(vthread_cond_t *cond)
 struct guard {
     struct mutex *mutex;
     vthread_lock_t *lock;
-    uint32_t holds;
+    uint32_t again;
 };
 
 static bool is_held(struct guard *guard, struct thread *self)
@@ -57,7 +57,7 @@ static void release(struct guard *guard, struct thread *self)
         lock_is_let_go(self, guard->mutex);
         mutex_release(guard->mutex, self);
     } else {
-        lock_release_wholly(guard->lock, self, &guard->holds);
+        lock_release_wholly(guard->lock, self, &guard->again);
     }
 }
 
@@ -66,7 +66,7 @@ static void acquire_again(struct guard *guard)
     if (guard->mutex != NULL)
         mutex_acquire(guard->mutex, "vthread_cond_wait", WORD_DEAF, VTHREAD_FOREVER);
     else
-        lock_acquire_wholly(guard->lock, guard->holds);
+        lock_acquire_wholly(guard->lock, guard->again);
 }
 
 static int wait(vthread_cond_t *cond, struct guard *guard, const char *call, uint64_t flags, int64_t deadline_ns)

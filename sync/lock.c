@@ -40,9 +40,9 @@ static struct thread *owner_self(struct reentrant *r)
 
 static int hold_again(struct reentrant *r)
 {
-    if (r->holds == UINT32_MAX)
+    if (r->again == UINT32_MAX - 1)
         return EAGAIN;
-    r->holds++;
+    r->again++;
     return 0;
 }
 
@@ -50,14 +50,10 @@ int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flag
 {
     struct reentrant *r = reentrant_of(lock);
     struct thread *self = owner_self(r);
-    int error;
 
     if (self != NULL)
         return !(flags & WORD_DEAF) && wait_is_interrupted(self) ? EINTR : hold_again(r);
-    error = mutex_acquire(&r->mutex, call, flags, deadline_ns);
-    if (error == 0)
-        r->holds = 1;
-    return error;
+    return mutex_acquire(&r->mutex, call, flags, deadline_ns);
 }
 
 int vthread_lock_lock(vthread_lock_t *lock)
@@ -83,7 +79,6 @@ int vthread_lock_trylock(vthread_lock_t *lock)
     if (!mutex_try_slow(&r->mutex, self))
         return EBUSY;
     lock_is_held(self, r);
-    r->holds = 1;
     return 0;
 }
 
@@ -104,7 +99,9 @@ int vthread_lock_unlock(vthread_lock_t *lock)
 
     if (UNLIKELY(self == NULL))
         return mutex_refuse_release(&r->mutex, "vthread_lock_unlock");
-    if (--r->holds == 0) {
+    if (r->again > 0) {
+        r->again--;
+    } else {
         lock_is_let_go(self, r);
         mutex_release(&r->mutex, self);
     }
@@ -118,7 +115,7 @@ bool vthread_lock_is_held(vthread_lock_t *lock)
 
 uint32_t vthread_lock_hold_count(vthread_lock_t *lock)
 {
-    return owner_self(reentrant_of(lock)) != NULL ? reentrant_of(lock)->holds : 0;
+    return owner_self(reentrant_of(lock)) != NULL ? reentrant_of(lock)->again + 1 : 0;
 }
 
 vthread_t vthread_lock_owner(vthread_lock_t *lock)
@@ -130,18 +127,18 @@ vthread_t vthread_lock_owner(vthread_lock_t *lock)
 
 /* ---- for conditions ---- */
 
-void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_holds)
+void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_again)
 {
     struct reentrant *r = reentrant_of(lock);
 
-    *ret_holds = r->holds;
-    r->holds = 0;
+    *ret_again = r->again;
+    r->again = 0;
     lock_is_let_go(self, r);
     mutex_release(&r->mutex, self);
 }
 
-void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds)
+void lock_acquire_wholly(vthread_lock_t *lock, uint32_t again)
 {
     mutex_acquire(&reentrant_of(lock)->mutex, "vthread_cond_wait_lock", WORD_DEAF, VTHREAD_FOREVER);
-    reentrant_of(lock)->holds = holds;
+    reentrant_of(lock)->again = again;
 }

@@ -60,11 +60,13 @@ NOINLINE int vthread_monitor_enter(vthread_monitor_t *monitor)
     struct monitor *m = monitor_of(monitor);
     struct processor *p = processor_self();
     struct thread *self = p != NULL ? p->current : NULL;
+    uint32_t open = self != NULL ? p->pins.open : UINT32_MAX;
 
-    if (LIKELY(self != NULL) && LIKELY(pins_open(&p->pins, VTHREAD_PIN_MONITOR) < PIN_OPEN_MAX) &&
-        LIKELY(lock_try_first(reentrant_of(&m->lock), self)))
-        return thread_pin(p, self, VTHREAD_PIN_MONITOR, NULL, __builtin_return_address(0));
-    return enter_slow(m, __builtin_return_address(0));
+    if (UNLIKELY(pins_of(open, VTHREAD_PIN_MONITOR) == PIN_OPEN_MAX) ||
+        UNLIKELY(!lock_try_first(reentrant_of(&m->lock), self)))
+        return enter_slow(m, __builtin_return_address(0));
+    thread_pin_seen(p, self, open, VTHREAD_PIN_MONITOR, NULL, __builtin_return_address(0));
+    return 0;
 }
 
 static bool is_inside(struct monitor *m, const char *call)
@@ -77,7 +79,13 @@ static bool is_inside(struct monitor *m, const char *call)
 
 static NOINLINE int exit_slow(struct monitor *m)
 {
-    return is_inside(m, "vthread_monitor_exit") ? vthread_lock_unlock(&m->lock) : EPERM;
+    struct thread *self = thread_mounted(); /* a platform thread has no pins, and who is inside still keeps them */
+
+    if (!is_inside(m, "vthread_monitor_exit"))
+        return EPERM;
+    if (self != NULL && reentrant_of(&m->lock)->again == 0)
+        thread_unpin(processor_self(), self, VTHREAD_PIN_MONITOR);
+    return vthread_lock_unlock(&m->lock);
 }
 
 int vthread_monitor_exit(vthread_monitor_t *monitor)
@@ -87,15 +95,11 @@ int vthread_monitor_exit(vthread_monitor_t *monitor)
     struct processor *p = processor_self();
     struct thread *self = p != NULL ? p->current : NULL;
 
-    /* A platform thread has no pins, and who is inside still keeps them. */
-    if (UNLIKELY(self == NULL) || UNLIKELY(!mutex_is_owner(&r->mutex, self)) || UNLIKELY(r->holds > 1))
+    /* That looks whether the thread is the owner, too. */
+    if (LOCK_ORDER || UNLIKELY(self == NULL) || UNLIKELY(r->again > 0) ||
+        UNLIKELY(!mutex_release_at_once(&r->mutex, self, 1)))
         return exit_slow(m);
-    thread_unpin(p, self, VTHREAD_PIN_MONITOR);
-    lock_order_lets_go(self, r);
-    if (UNLIKELY(!mutex_release_at_once(&r->mutex, self, 1))) {
-        thread_lets_go(self);
-        mutex_release_slow(&r->mutex);
-    }
+    thread_unpin(p, self, VTHREAD_PIN_MONITOR); /* of the monitor there may be nothing left by now */
     return 0;
 }
 

@@ -75,7 +75,7 @@ uint32_t rwlock_writer(uint32_t word);
 /* A vthread_lock_t, and what is in a monitor. */
 struct reentrant {
     struct mutex mutex;
-    uint32_t holds; /* the owner's */
+    uint32_t again; /* the owner's: how often it has locked it since it got it; 0 while it is free */
     uint32_t unused;
 };
 
@@ -90,16 +90,15 @@ static inline bool lock_try_first(struct reentrant *r, struct thread *self)
     if (LOCK_ORDER || UNLIKELY(!mutex_try(&r->mutex, self)))
         return false;
     lock_is_held(self, r);
-    r->holds = 1;
     return true;
 }
 
 MAY_SWITCH
 int lock_acquire_reentrant(vthread_lock_t *lock, const char *call, uint64_t flags, int64_t deadline_ns);
-/* The owner's: release it, however often it is held, and hold it so often again. */
-void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_holds);
+/* The owner's: release it, however often it has locked it, and have it as it was before. */
+void lock_release_wholly(vthread_lock_t *lock, struct thread *self, uint32_t *ret_again);
 MAY_SWITCH
-void lock_acquire_wholly(vthread_lock_t *lock, uint32_t holds);
+void lock_acquire_wholly(vthread_lock_t *lock, uint32_t again);
 
 MAY_SWITCH
 int cond_wait_lock(vthread_cond_t *cond, vthread_lock_t *lock, const char *call, int64_t deadline_ns);

@@ -208,7 +208,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
     (void)space;
     if (write || address < PAGE_BYTES)
         return -UNW_EINVAL;
-    if (address >= image->low && address + sizeof *value <= image->high)
+    if (address >= image->low && address < image->high && image->high - address >= sizeof *value)
         memcpy(value, image->copy + (address - image->low), sizeof *value);
     else if (stack_find((void *)address, &(bool){false}) != NULL)
         return -UNW_EINVAL; /* somebody else's by now */
@@ -270,6 +270,32 @@ int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n)
             pcs[count++] = (void *)pc;
         } while (unw_step(&cursor) > 0);
     return count;
+}
+
+int image_walk(struct backtracer *b, struct image *image, struct image_frame *frames, int n, bool *ret_whole)
+{
+    unw_cursor_t cursor;
+    unw_proc_info_t info;
+    int more = 1;
+    int count = 0;
+
+    if (unw_init_remote(&cursor, b->space, image) == 0)
+        for (; more > 0 && count < n; more = unw_step(&cursor)) {
+            struct image_frame *f = &frames[count];
+
+            if (unw_get_reg(&cursor, UNW_REG_IP, &f->pc) != 0 || unw_get_reg(&cursor, UNW_REG_SP, &f->sp) != 0 ||
+                unw_get_proc_info(&cursor, &info) != 0)
+                break;
+            f->start = info.start_ip;
+            count++;
+        }
+    *ret_whole = more == 0;
+    return count;
+}
+
+bool image_read(struct image *image, uint64_t address, uint64_t *ret_word)
+{
+    return access_mem(NULL, address, ret_word, 0, image) == 0;
 }
 
 struct backtracer *backtracer_new(void)
@@ -382,11 +408,6 @@ NO_SANITIZE NOINLINE static uint32_t stack_index_seen(const struct thread *t)
     return *(const volatile uint32_t *)&t->cont.stack;
 }
 
-static bool is_held_for_copying(struct stack *s)
-{
-    return stack_is_shared(s) || (runtime_is_strict() && s->kind == STACK_SOLE);
-}
-
 /*
  * Has left its stack, and lies there, or frozen; so it must be found, by what is_off, while the stack is held.  0, or
  * -EAGAIN or -ENOMEM.
@@ -394,7 +415,7 @@ static bool is_held_for_copying(struct stack *s)
 static int copy_frames(struct backtracer *b, struct thread *t, struct stack *s, uint64_t word,
                        bool (*is_off)(struct thread *t, uint64_t word), struct image *image)
 {
-    bool loose = !is_held_for_copying(s);
+    bool loose = !stack_is_given_up(s);
     bool held = !loose && stack_word_try(&s->word);
     int error = -EAGAIN;
 

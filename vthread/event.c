@@ -45,10 +45,11 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t told; /* `done` has moved, or the teller has gone */
     struct subscription *first;
-    uint64_t last_id;
-    uint64_t done; /* all events up to this number have been told */
+    ATOMIC(uint64_t) last_id; /* changed under the lock */
+    uint64_t done;            /* all events up to this number have been told */
     bool has_teller;
     bool at_exit;
+    bool watches_forks;
     pthread_t teller;
 } event = {.lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
 
@@ -86,6 +87,7 @@ struct event *event_new(vthread_event_kind_t kind, struct thread *t)
     e->public.kind = kind;
     e->public.time_ns = clock_now_ns();
     e->public.carrier = -1;
+    e->until = UINT64_MAX;
     if (t != NULL)
         e->public.thread = thread_handle(t);
     return e;
@@ -115,6 +117,11 @@ void event_post(struct event *e)
         rouse_teller();
     else
         event_free(e);
+}
+
+uint64_t event_latest_subscription(void)
+{
+    return atomic_load_acquire(&event.last_id);
 }
 
 static struct event *take(void)
@@ -154,35 +161,19 @@ static void set_mask_locked(void)
     hog_reports_wanted((mask & (VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END)) != 0);
 }
 
-/*
- * What only a platform thread may find out.  The monitor, who reports hogs, may not ask for names; a thread that
- * has ended meanwhile has none any more, but the beginning of the same hog was told with it.
- */
+/* What can wait until it is told. */
 static void complete(struct event *e)
 {
-    static struct {
-        vthread_t thread;
-        char name[EVENT_NAME_BYTES];
-    } hogs[CARRIERS_MAX]; /* the teller's; there is one at a time */
     vthread_event_t *public = &e->public;
-    unsigned carrier = (unsigned)public->carrier;
-    bool is_hog = (public->kind & (VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END)) && carrier < CARRIERS_MAX;
 
     public->id = vthread_id(public->thread);
-    if (public->thread != NULL && e->name[0] == '\0' && vthread_name(public->thread, e->name, sizeof e->name) != 0) {
-        if (is_hog && hogs[carrier].thread == public->thread)
-            memcpy(e->name, hogs[carrier].name, sizeof e->name);
-        else
-            snprintf(e->name, sizeof e->name, "%llu", (unsigned long long)public->id);
-    }
-    if (is_hog) {
-        hogs[carrier].thread = public->thread;
-        memcpy(hogs[carrier].name, e->name, sizeof e->name);
-    }
     public->name = e->name;
-    if (e->sample != NULL)
-    public->depth = sample_unwind(e->sample, e->pcs, EVENT_DEPTH);
     public->stack = e->pcs;
+    /* A call: the runtime may be being taken down, and with it the table of stacks that frames are looked up in. */
+    if (e->sample != NULL && runtime_begin_look() == 0) {
+        public->depth = sample_unwind(e->sample, e->pcs, EVENT_DEPTH);
+        platform_end_call();
+    }
 }
 
 /* The subscription after that id that the event is for. */
@@ -190,8 +181,8 @@ static struct subscription *next_locked(uint64_t id, const struct event *e)
 {
     struct subscription *s = event.first;
 
-    while (s != NULL &&
-           (s->id <= id || !(s->mask & (uint32_t)e->public.kind) || e->number <= s->after || e->number > s->until))
+    while (s != NULL && (s->id <= id || !(s->mask & (uint32_t)e->public.kind) || e->number <= s->after ||
+                         e->number > s->until || s->id <= e->after || s->id > e->until))
         s = s->next;
     return s;
 }
@@ -281,6 +272,38 @@ static int start_teller_locked(void)
     return error;
 }
 
+/* ---- forks ---- */
+
+/*
+ * The child has no teller, and what there is to tell is the parent's.  If the runtime had not been started
+ * yet, the child may subscribe and use the library like a program of its own, so all is as at its beginning; a lock may
+ * have been held by a thread that is not there, so nothing is freed.
+ */
+static void in_child(void)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t told = PTHREAD_COND_INITIALIZER;
+
+    queue.lock = (struct lock)LOCK_INITIALIZER;
+    queue.first = NULL;
+    queue.count = 0;
+    queue.lost = 0;
+    event.lock = lock;
+    event.told = told;
+    event.first = NULL;
+    event.done = queue.posted;
+    event.has_teller = false;
+    atomic_store_relaxed(&event_mask, 0);
+    hog_reports_wanted(false);
+}
+
+static int watch_forks_locked(void)
+{
+    if (!event.watches_forks)
+        event.watches_forks = pthread_atfork(NULL, NULL, in_child) == 0;
+    return event.watches_forks ? 0 : ENOMEM;
+}
+
 /* ---- subscriptions ---- */
 
 static int subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *ret_id)
@@ -292,14 +315,17 @@ static int subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *
     if (s == NULL)
         return ENOMEM;
     pthread_mutex_lock(&event.lock);
-    error = start_teller_locked();
+    error = watch_forks_locked();
+    if (error == 0)
+        error = start_teller_locked();
     if (error == 0) {
         *s = (struct subscription){.mask = mask, .fn = fn, .user = user, .until = UINT64_MAX};
-        s->id = ++event.last_id;
+        s->id = atomic_load_relaxed(&event.last_id) + 1;
         s->after = posted();
         while (*end != NULL)
             end = &(*end)->next;
         *end = s;
+        atomic_store_release(&event.last_id, s->id); /* who sees it posts what s is for: s->after has been read */
         set_mask_locked();
         if (ret_id != NULL)
             *ret_id = s->id;
@@ -352,9 +378,18 @@ static int unsubscribe(uint64_t id)
 
 int vthread_event_subscribe(uint32_t mask, vthread_event_fn *fn, void *user, uint64_t *ret_id)
 {
+    int error;
+
     if (mask == 0 || (mask & ~(uint32_t)VTHREAD_EVENT_ALL) != 0 || fn == NULL)
         return EINVAL;
-    return runtime_forked() ? ENOTSUP : subscribe(mask, fn, user, ret_id);
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    error = runtime_forked() ? ENOTSUP : subscribe(mask, fn, user, ret_id);
+    if (error == 0 && (mask & VTHREAD_EVENT_PINNING) && runtime_has_carriers())
+        pinned_rouse();
+    runtime_end_look_anywhere();
+    return error;
 }
 
 int vthread_event_unsubscribe(uint64_t id)
@@ -428,7 +463,7 @@ bool event_start_traces(enum event_trace pinned, enum event_trace hogs)
 
     if (on && !event.at_exit)
         event.at_exit = atexit(flush_at_exit) == 0;
-    return start_trace(&pinned_trace, pinned, VTHREAD_EVENT_PINNED | VTHREAD_EVENT_OS_MUTEX) &&
+    return start_trace(&pinned_trace, pinned, VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING | VTHREAD_EVENT_OS_MUTEX) &&
            start_trace(&hog_trace, hogs, VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END);
 }
 
@@ -460,9 +495,4 @@ void event_end_life(void)
             event_free(e);
         }
     pthread_mutex_unlock(&event.lock);
-}
-
-void event_in_child(void)
-{
-    atomic_store_relaxed(&event_mask, 0);
 }

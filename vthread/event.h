@@ -32,9 +32,11 @@ enum { EVENT_NAME_BYTES = 256, EVENT_DEPTH = 64 };
 struct event {
     struct event *next;
     uint64_t number; /* counted from 1 */
+    uint64_t after;  /* it is for subscriptions after this one ... */
+    uint64_t until;  /* ... and up to that one; all, unless whoever noticed it has said otherwise */
     vthread_event_t public;
-    struct sample *sample; /* raw frames, for the teller to unwind; NULL: none, or pcs are there */
-    char name[EVENT_NAME_BYTES];
+    struct sample *sample;       /* raw frames, for the teller to unwind; NULL: none, or pcs are there */
+    char name[EVENT_NAME_BYTES]; /* as it was when the event was made: it may have ended by the time it is told */
     void *pcs[EVENT_DEPTH];
 };
 
@@ -49,6 +51,9 @@ static inline bool event_is_wanted(vthread_event_kind_t kind)
 /* t: the thread it is about, or NULL.  NULL: no memory, and counted as lost. */
 struct event *event_new(vthread_event_kind_t kind, struct thread *t);
 
+/* The latest subscription there has been, of whatever kind. */
+uint64_t event_latest_subscription(void);
+
 /* Hand it over.  Takes locks of the runtime's that are leaves, and wakes a thread. */
 void event_post(struct event *e);
 
@@ -60,8 +65,5 @@ void event_stop_traces(void);
 
 /* The runtime is down: nothing is kept for nobody. */
 void event_end_life(void);
-
-/* In the child of a fork: nobody is told anything any more. */
-void event_in_child(void);
 
 #endif

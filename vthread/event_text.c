@@ -55,8 +55,8 @@ static bool is_one_of(const char *s, const char *const *prefixes)
 /* Is it the library's own code, be that in a library of its own or in the program? */
 static bool is_ours(const struct symbol *symbol, const char *object)
 {
-    static const char *const folders[] = {"base/", "carrier/",    "continuation/", "vthread/",
-                                          "sync/", "concurrent/", "net/",          NULL};
+    static const char *const folders[] = {"base/",       "carrier/", "continuation/", "vthread/", "sync/",
+                                          "concurrent/", "net/",     "gc/",           "observe/", NULL};
     static const char this_file[] = "vthread/event_text.c";
     struct symbol self;
     size_t root;
@@ -71,7 +71,8 @@ static bool is_ours(const struct symbol *symbol, const char *object)
 /* Is it code of the program's author, who looks for the place to change? */
 static bool is_telling(const struct symbol *symbol)
 {
-    static const char *const others[] = {"libc.so", "libc-", "libpthread", "ld-linux", "[vdso", NULL};
+    static const char *const others[] = {"libc.so", "libc-",   "libpthread", "ld-linux",
+                                         "[vdso",   "libasan", "libtsan",    NULL};
     const char *slash = strrchr(symbol->object, '/');
     const char *object = slash != NULL ? slash + 1 : symbol->object;
 
@@ -106,7 +107,11 @@ static void add_head(struct text *text, const vthread_event_t *e)
         add(text, "thread %s (%llu) ", e->name != NULL ? e->name : "?", (unsigned long long)e->id);
     switch (e->kind) {
     case VTHREAD_EVENT_PINNED:
-        add(text, "was pinned to carrier %d for %.1f ms: %s", e->carrier, ms, vthread_pin_kind_name(e->pin));
+    case VTHREAD_EVENT_PINNING:
+        add(text,
+            e->kind == VTHREAD_EVENT_PINNED ? "was pinned to carrier %d for %.1f ms: %s"
+                                            : "is pinned to carrier %d, so far for %.1f ms: %s",
+            e->carrier, ms, vthread_pin_kind_name(e->pin));
         if (e->reason != NULL && e->pin != VTHREAD_PIN_MONITOR)
             add(text, " \"%s\"", e->reason);
         break;

@@ -4,13 +4,17 @@
  * threads and forced migration, time slices.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/panic.h"
 #include "vthread/event.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
 #include "vthread/thread.h"
+
+enum { TRIES_MAX = 5 };
 
 /* Who is mounted there?  Read while it may be changing. */
 NO_SANITIZE static struct thread *mounted_at(struct carrier *c)
@@ -18,37 +22,72 @@ NO_SANITIZE static struct thread *mounted_at(struct carrier *c)
     return *(struct thread *volatile *)&((struct processor *)(void *)c)->current;
 }
 
-/* The monitor asks no names: it may not wait for whoever is starting or ending the runtime.  The teller does. */
-void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
+/*
+ * Who holds the carrier, by handle and name, for the reports of its beginning and its end; false: it has let go.  It
+ * may be ending meanwhile, so what has been read counts only if it is mounted afterwards, and has been all the
+ * time: a carrier that unmounts says so first (p->current), and frees later.
+ */
+static bool identify(struct carrier *c)
 {
     struct processor *p = (struct processor *)(void *)c;
-    uint64_t begun = atomic_load_acquire(&c->begun);
     struct thread *t = mounted_at(c);
-    struct event *e;
 
     p->hog = t != NULL ? thread_handle(t) : NULL;
-    if (!event_is_wanted(VTHREAD_EVENT_HOG) || (e = event_new(VTHREAD_EVENT_HOG, t)) == NULL)
-        return;
+    p->hog_name[0] = '\0';
+    if (t != NULL)
+        thread_name_peek(t, p->hog_name, sizeof p->hog_name);
+    atomic_fence_seq_cst();
+    return mounted_at(c) == t && atomic_load_relaxed(&c->begun) == c->held_begun && atomic_load_relaxed(&c->in_task);
+}
+
+/* NULL: nobody wants it, or no memory. */
+static struct event *event_of_hog(struct carrier *c, vthread_event_kind_t kind, int64_t held_ns, bool rescued)
+{
+    const struct processor *p = (struct processor *)(void *)c;
+    struct event *e = event_is_wanted(kind) ? event_new(kind, NULL) : NULL;
+
+    if (e == NULL)
+        return NULL;
+    e->public.thread = p->hog;
+    memcpy(e->name, p->hog_name, sizeof e->name);
     e->public.carrier = (int)c->index;
     e->public.duration_ns = held_ns;
-    e->public.computing = computing;
     e->public.rescued = rescued;
-    e->sample = sample_take(c, begun, computing);
-    event_post(e);
+    return e;
+}
+
+bool hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
+{
+    struct processor *p = (struct processor *)(void *)c;
+    struct sample *sample;
+    struct event *e;
+    bool late;
+
+    if (!identify(c))
+        return false;
+    if (!event_is_wanted(VTHREAD_EVENT_HOG))
+        return true;
+    sample = sample_take(c, c->held_begun, computing, &late);
+    if (late && ++p->hog_tries < TRIES_MAX)
+        return false; /* a crowded machine: it is asked again at the next tick, rather than reported without */
+    p->hog_tries = 0;
+    e = event_of_hog(c, VTHREAD_EVENT_HOG, held_ns, rescued);
+    if (e != NULL) {
+        e->public.computing = computing;
+        e->sample = sample;
+        event_post(e);
+    } else {
+        memory_free(sample);
+    }
+    return true;
 }
 
 void hog_end(struct carrier *c, int64_t held_ns, bool rescued)
 {
-    struct processor *p = (struct processor *)(void *)c;
-    struct event *e;
+    struct event *e = event_of_hog(c, VTHREAD_EVENT_HOG_END, held_ns, rescued);
 
-    if (!event_is_wanted(VTHREAD_EVENT_HOG_END) || (e = event_new(VTHREAD_EVENT_HOG_END, NULL)) == NULL)
-        return;
-    e->public.thread = p->hog;
-    e->public.rescued = rescued;
-    e->public.carrier = (int)c->index;
-    e->public.duration_ns = held_ns;
-    event_post(e);
+    if (e != NULL)
+        event_post(e);
 }
 
 void hog_reports_wanted(bool wanted)

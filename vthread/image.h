@@ -48,6 +48,25 @@ void image_copy(struct image *image, uint64_t low, uint64_t high);
 /* Return addresses, innermost first; how many, or -ENOTSUP or -ENOMEM. */
 int image_unwind(struct backtracer *b, struct image *image, void **pcs, int n);
 
+/* The same in more detail, of code with unwind tables only. */
+struct image_frame {
+    uint64_t pc;
+    uint64_t sp;
+    uint64_t start; /* of the function */
+};
+
+/* How many frames; whole: the last one is the outermost there is. */
+int image_walk(struct backtracer *b, struct image *image, struct image_frame *frames, int n, bool *ret_whole);
+
+/* A word of the frames, or, if it is on no stack of ours, from where it is. */
+bool image_read(struct image *image, uint64_t address, uint64_t *ret_word);
+
+/*
+ * frame_pointer.c: find the frame pointer of a thread of which the stack pointer alone is known.  It stays unknown if
+ * that is not sure, or not needed.
+ */
+void image_find_frame_pointer(struct backtracer *b, struct image *image);
+
 /* Those of the caller, beginning with where it calls this. */
 int backtrace_here(void **pcs, int n);
 

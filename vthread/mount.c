@@ -189,29 +189,45 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
     thread_ended(t, &p->records);
 }
 
-/* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
-static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+/* Take the stack back, however long that takes: its holder may need our place among the running. */
+static void take_stack_back(struct processor *p, struct thread *t, struct stack *s, vthread_pin_kind_t kind)
 {
-    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
-    int64_t began_ns;
-
-    thread_stack_release(s);
-    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind);
-    /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
     if (!stack_word_acquire(&s->word, &t->link.member)) {
-        began_ns = clock_monotonic_ns();
+        if (p->pinned_ns < 0) /* it need not have waited */
+            pinned_begin(p, kind);
         carrier_block(&p->carrier);
-        parker_wait(&p->parker, INT64_MAX);
+        pinned_wait(p, t, kind, s, INT64_MAX);
         carrier_unblock(&p->carrier);
-        pinned_count(p, kind, p->pinned_ns, clock_monotonic_ns() - began_ns);
+        pinned_count(p, kind);
     }
     t->flags &= (uint8_t) ~(THREAD_IN_PLACE | THREAD_HOLDS_STACK);
     if (UNLIKELY(stack_is_vacated(s)))
         strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
+}
+
+/* PIN_CARRIER: wait here, on the carrier's own stack, so that stack-mates can run, or nobody (strict mode). */
+static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+{
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
+    bool shared = stack_is_shared(s);
+
+    if (UNLIKELY(runtime_is_strict()))
+        strict_displace(p, t, s);
+    if (shared)
+        thread_stack_release(s);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind, s);
+    if (shared || stack_is_vacated(s))
+        take_stack_back(p, t, s, kind);
+    else
+        return; /* there was no memory to move the frames */
+    if (shared)
+        t->flags |= THREAD_HOLDS_STACK; /* for the mount that follows */
+    else
+        thread_stack_release(s); /* as in prepare_stack: somebody may have been reading the frames */
 }
 
 static COLD void look_at_leaver(struct processor *p, struct thread *t, struct stack *s)
@@ -331,8 +347,6 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         collector_sees();
         if (LIKELY(unmount(p, t, s, why)))
             return;
-        if (why == LEAVE_PINNED)
-            t->flags |= THREAD_HOLDS_STACK; /* taken back already */
     } while (true);
 }
 

@@ -62,13 +62,21 @@ static inline int leave(struct processor *p, enum leave why)
 }
 
 /* parker: an OS thread's place to sleep. */
+enum { PARKER_WAITS, PARKER_NOTIFIED, PARKER_LOOKS /* waits, but shall see whether there is something to report */ };
 void parker_reset(struct parker *parker);
 void parker_notify(struct parker *parker);
+bool parker_is_notified(struct parker *parker);
 /* False when the deadline passed without a notification. */
 bool parker_wait(struct parker *parker, int64_t deadline_ns);
 
 /* Before the pool starts. */
 void mount_init(void);
+
+/* Is a waiting thread's stack given up: to its mates, or, in strict mode, to nobody?  Else its frames stay there. */
+static inline bool stack_is_given_up(const struct stack *s)
+{
+    return stack_is_shared(s) || UNLIKELY(runtime_is_strict() && s->kind == STACK_SOLE);
+}
 
 /* Give a shared stack up; any thread that holds it. */
 void thread_stack_release(struct stack *s);
@@ -76,13 +84,31 @@ void thread_stack_release(struct stack *s);
 /* The parker that a thread waiting IN_PLACE sleeps on. */
 struct parker *thread_parker(struct thread *t);
 
-/* Commit the wait and block the OS thread until it is over; returns its result.  kind: why, if it is not a platform
- * thread. */
-int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind);
-
-/* pin.c: the carrier has been blocked by a wait of that kind, for so long; or, with `more`, for longer than was said.
+/*
+ * Commit the wait and block the OS thread until it is over; returns its result.  Not for platform threads: kind, why;
+ * left, the shared stack that it has left and given up meanwhile, or NULL.
  */
-void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_ns, int64_t more_ns);
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind, struct stack *left);
+
+/*
+ * pin.c: waits that block their carrier.  They begin; last; and are counted, once or, if it has taken longer to get
+ * the stack back, again.
+ *
+ * Who waits reports itself while it lasts, for nobody else may look at it without stopping it: it sleeps no longer than
+ * until its report is due.  Who subscribes makes those look who have begun to sleep before.
+ *
+ *     subscriber                     carrier
+ *     event_mask := wanted           parker := WAITS
+ *     fence                          fence
+ *     parker: CAS WAITS -> LOOKS     event_mask?  When to wake
+ *     futex_wake                     futex_wait while WAITS
+ */
+void pinned_begin(struct processor *p, vthread_pin_kind_t kind);
+/* parker_wait on the carrier's own. */
+bool pinned_wait(struct processor *p, struct thread *t, vthread_pin_kind_t kind, struct stack *left,
+                 int64_t deadline_ns);
+void pinned_count(struct processor *p, vthread_pin_kind_t kind);
+void pinned_rouse(void); /* in a call, with the mask set */
 /* What keeps the mounted thread, which is pinned. */
 vthread_pin_kind_t pinned_kind(const struct processor *p);
 extern HIDDEN int64_t pinned_threshold_ns; /* set while nothing runs */
@@ -112,12 +138,13 @@ struct robust_list_head *os_mutex_list(void);
 void os_mutex_look(struct processor *p, struct thread *t, struct stack *s);
 
 /* hog.c: for the monitor. */
-void hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
+bool hog_report(struct carrier *c, int64_t held_ns, bool computing, bool rescued);
 void hog_end(struct carrier *c, int64_t held_ns, bool rescued);
 void spare_report(struct carrier *c);
 /* Does anybody want to hear of hogs? */
 void hog_reports_wanted(bool wanted);
-/* Somebody is about to take samples (sample_take_thread), or not any more; carriers let them from their next look on. */
+/* Somebody is about to take samples (sample_take_thread), or not any more; carriers let them from their next look on.
+ */
 void sampling_begin(void);
 void sampling_end(void);
 

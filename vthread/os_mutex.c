@@ -50,15 +50,6 @@ static const void *held(struct processor *p)
     return (const void *)(entry + (uintptr_t)p->robust->futex_offset); /* with which a mutex begins */
 }
 
-static struct sample *frames(struct thread *t, struct stack *s)
-{
-    struct thread_extra *extra = thread_extra(t);
-
-    if (t->flags & THREAD_NESTED)
-        return sample_of_leaver(extra->leaf_sp, extra->nested->stack->top);
-    return sample_of_leaver(t->cont.sp, cont_base(s));
-}
-
 void os_mutex_look(struct processor *p, struct thread *t, struct stack *s)
 {
     const void *mutex = held(p);
@@ -74,6 +65,6 @@ void os_mutex_look(struct processor *p, struct thread *t, struct stack *s)
     thread_name_copy(t, e->name, sizeof e->name);
     e->public.carrier = (int)p->carrier.index;
     e->public.mutex = mutex;
-    e->sample = frames(t, s);
+    e->sample = sample_of_leaver(t, s);
     event_post(e);
 }

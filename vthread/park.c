@@ -46,20 +46,27 @@ NOINLINE COLD int leave_slow(struct processor *p, enum leave why)
 
 void parker_reset(struct parker *parker)
 {
-    atomic_store_relaxed(&parker->word, 0);
+    atomic_store_relaxed(&parker->word, PARKER_WAITS);
 }
 
 void parker_notify(struct parker *parker)
 {
-    atomic_store_release(&parker->word, 1); /* pairs with the acquire in parker_wait */
+    atomic_store_release(&parker->word, PARKER_NOTIFIED); /* pairs with the acquire in parker_wait */
     futex_wake(&parker->word, 1);
+}
+
+bool parker_is_notified(struct parker *parker)
+{
+    return atomic_load_acquire(&parker->word) == PARKER_NOTIFIED; /* pairs with the release in parker_notify */
 }
 
 bool parker_wait(struct parker *parker, int64_t deadline_ns)
 {
-    while (atomic_load_acquire(&parker->word) == 0)
-        if (!futex_wait(&parker->word, 0, clock_sleep_until_ns(deadline_ns)) && deadline_ns <= clock_now_ns())
-            return atomic_load_acquire(&parker->word) != 0;
+    uint32_t word;
+
+    while ((word = atomic_load_acquire(&parker->word)) != PARKER_NOTIFIED)
+        if (!futex_wait(&parker->word, word, clock_sleep_until_ns(deadline_ns)) && deadline_ns <= clock_now_ns())
+            return parker_is_notified(parker);
     return true;
 }
 
@@ -73,12 +80,12 @@ struct parker *thread_parker(struct thread *t)
     return &p->parker;
 }
 
-int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind)
+int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthread_pin_kind_t kind, struct stack *left)
 {
     bool timed = t->deadline_ns != INT64_MAX;
     uint32_t number = thread_wait_number(t);
     struct processor *p = t->flags & THREAD_PLATFORM ? NULL : processor_self();
-    int64_t began_ns = 0;
+    bool in_time;
     int reason;
 
     parker_reset(parker);
@@ -87,18 +94,18 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
     t->flags |= THREAD_IN_PLACE;
     if (word_commit_park(&t->word, flags)) {
         if (p != NULL) {
-            atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
-            began_ns = clock_monotonic_ns();
+            pinned_begin(p, kind);
             carrier_block(&p->carrier);
         }
-        if (!parker_wait(parker, t->deadline_ns) && word_wake(&t->word, number) == WAKE_RUN)
+        in_time = p != NULL ? pinned_wait(p, t, kind, left, t->deadline_ns) : parker_wait(parker, t->deadline_ns);
+        if (!in_time && word_wake(&t->word, number) == WAKE_RUN)
             t->reason = ETIMEDOUT; /* we won ourselves */
         else
             parker_wait(parker, INT64_MAX);                              /* whoever won is about to notify */
         if (p != NULL && pins_open(&p->pins, VTHREAD_PIN_BLOCKING) == 0) /* else the section goes on */
             carrier_unblock(&p->carrier);
         if (p != NULL)
-            pinned_count(p, kind, clock_monotonic_ns() - began_ns, 0);
+            pinned_count(p, kind);
         reason = t->reason;
     } else {
         uint64_t before = word_end_wait(&t->word, flags & WORD_INTERNAL ? 0 : WORD_PERMIT);
@@ -108,7 +115,7 @@ int wait_in_place(struct thread *t, struct parker *parker, uint64_t flags, vthre
         else
             reason = EINTR;
         if (p != NULL)
-            p->pinned_ns = 0;
+            p->pinned_ns = -1;
     }
     t->flags &= (uint8_t)~THREAD_IN_PLACE;
     atomic_store_relaxed(&t->phase, VTHREAD_RUNNING);
@@ -176,7 +183,7 @@ static inline int look_back(struct thread *self, struct processor *p, vthread_pi
 
 static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
 {
-    return look_back(self, p, kind, wait_in_place(self, &p->parker, flags, kind));
+    return look_back(self, p, kind, wait_in_place(self, &p->parker, flags, kind, NULL));
 }
 
 /*
@@ -185,7 +192,7 @@ static int wait_in_place_of(struct thread *self, struct processor *p, uint64_t f
  */
 static NOINLINE int wait_on_carrier(struct thread *self, struct processor *p, uint64_t flags, vthread_pin_kind_t kind)
 {
-    if (!stack_is_shared(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
+    if (!stack_is_given_up(p->stack) || pins_open(&p->pins, VTHREAD_PIN_BLOCKING) > 0)
         return wait_in_place_of(self, p, flags, kind);
     p->leave_flags = flags;
     p->pinned_as = (uint8_t)kind;
@@ -235,7 +242,7 @@ NOINLINE static int wait_slow(struct thread *self, uint64_t flags, int64_t deadl
 
     self->deadline_ns = deadline_ns;
     if (self->flags & THREAD_PLATFORM)
-        return wait_in_place(self, self->cont.sp, flags, 0);
+        return wait_in_place(self, self->cont.sp, flags, 0, NULL);
     p = processor_self();
     if (LIKELY(on_own_stack(p)))
         return wait_mounted(self, flags, deadline_ns);

@@ -8,9 +8,11 @@
  */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "vthread/event.h"
 #include "vthread/image.h"
 #include "vthread/mount.h"
+#include "vthread/sample.h"
 #include "vthread/thread.h"
 
 enum { BLOCKING_MAX = 31 };
@@ -131,15 +133,23 @@ NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
 
 /* ---- pinned waits ---- */
 
-void pinned_count(struct processor *p, vthread_pin_kind_t kind, int64_t blocked_ns, int64_t more_ns)
+void pinned_begin(struct processor *p, vthread_pin_kind_t kind)
+{
+    atomic_store_relaxed(&p->pinned[kind].parks, atomic_load_relaxed(&p->pinned[kind].parks) + 1);
+    p->pinned_since_ns = clock_monotonic_ns();
+    p->pinned_ns = 0;
+    p->pinned_told = 0;
+}
+
+void pinned_count(struct processor *p, vthread_pin_kind_t kind)
 {
     struct pin_count *count = &p->pinned[kind];
+    int64_t all_ns = clock_monotonic_ns() - p->pinned_since_ns;
 
-    p->pinned_ns = blocked_ns + more_ns;
-    atomic_store_relaxed(&count->total_ns,
-                         atomic_load_relaxed(&count->total_ns) + (more_ns > 0 ? more_ns : blocked_ns));
-    if (p->pinned_ns > atomic_load_relaxed(&count->max_ns))
-        atomic_store_relaxed(&count->max_ns, p->pinned_ns);
+    atomic_store_relaxed(&count->total_ns, atomic_load_relaxed(&count->total_ns) + (all_ns - p->pinned_ns));
+    if (all_ns > atomic_load_relaxed(&count->max_ns))
+        atomic_store_relaxed(&count->max_ns, all_ns);
+    p->pinned_ns = all_ns;
 }
 
 static void fill_pin(vthread_event_t *e, const struct processor *p, const struct thread *self, vthread_pin_kind_t kind)
@@ -159,20 +169,105 @@ static void fill_pin(vthread_event_t *e, const struct processor *p, const struct
     }
 }
 
-void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+/* left: its stack, which others may be using; else this is it.  NULL: no memory. */
+static struct event *event_of_pin(vthread_event_kind_t what, struct processor *p, struct thread *t,
+                                  vthread_pin_kind_t kind, struct stack *left, int64_t duration_ns)
 {
-    struct event *e = event_new(VTHREAD_EVENT_PINNED, self);
+    struct event *e = event_new(what, t);
     int depth;
 
     if (e == NULL)
-        return;
-    fill_pin(&e->public, p, self, kind);
-    thread_name_copy(self, e->name, sizeof e->name);
+        return NULL;
+    fill_pin(&e->public, p, t, kind);
+    thread_name_copy(t, e->name, sizeof e->name);
     e->public.carrier = (int)p->carrier.index;
-    e->public.duration_ns = p->pinned_ns;
-    depth = backtrace_here(e->pcs, EVENT_DEPTH);
-    e->public.depth = depth > 0 ? depth : 0;
-    event_post(e);
+    e->public.duration_ns = duration_ns;
+    if (left != NULL) {
+        e->sample = sample_of_waiter(t, left);
+    } else {
+        depth = backtrace_here(e->pcs, EVENT_DEPTH);
+        e->public.depth = depth > 0 ? depth : 0;
+    }
+    return e;
+}
+
+void pinned_report(struct processor *p, struct thread *self, vthread_pin_kind_t kind)
+{
+    int saved = *p->errno_at; /* the carrier is the same all the time */
+    struct event *e = event_of_pin(VTHREAD_EVENT_PINNED, p, self, kind, NULL, p->pinned_ns);
+
+    if (e != NULL)
+        event_post(e);
+    *p->errno_at = saved;
+}
+
+/* ---- while they last ---- */
+
+/* When is it to be said that it goes on? */
+static int64_t report_due_ns(const struct processor *p)
+{
+    int64_t due_ns;
+
+    if (!event_is_wanted(VTHREAD_EVENT_PINNING) || p->pinned_told == event_latest_subscription() ||
+        __builtin_add_overflow(p->pinned_since_ns, pinned_threshold_ns, &due_ns))
+        return INT64_MAX;
+    return due_ns;
+}
+
+/* False: not yet. */
+static bool report_if_due(struct processor *p, struct thread *t, vthread_pin_kind_t kind, struct stack *left,
+                          int64_t due_ns)
+{
+    int64_t now_ns = due_ns < INT64_MAX ? clock_monotonic_ns() : 0;
+    uint64_t latest = event_latest_subscription();
+    int saved = *p->errno_at;
+    struct event *e;
+
+    if (now_ns < due_ns)
+        return false;
+    e = event_of_pin(VTHREAD_EVENT_PINNING, p, t, kind, left, now_ns - p->pinned_since_ns);
+    if (e != NULL) {
+        e->after = p->pinned_told; /* the others have been told already */
+        e->until = latest;         /* and who comes after it will rouse us again */
+        event_post(e);
+    }
+    p->pinned_told = latest;
+    *p->errno_at = saved;
+    return true;
+}
+
+bool pinned_wait(struct processor *p, struct thread *t, vthread_pin_kind_t kind, struct stack *left,
+                 int64_t deadline_ns)
+{
+    struct parker *parker = &p->parker;
+    uint32_t looks = PARKER_LOOKS;
+
+    atomic_fence_seq_cst(); /* WAITS before the look at the mask; pinned_rouse has the other half */
+    while (!parker_is_notified(parker)) {
+        int64_t due_ns = report_due_ns(p);
+        int64_t until_ns = clock_sleep_until_ns(deadline_ns);
+
+        if (report_if_due(p, t, kind, left, due_ns))
+            continue;
+        if (!futex_wait(&parker->word, PARKER_WAITS, until_ns < due_ns ? until_ns : due_ns) &&
+            deadline_ns <= clock_now_ns())
+            return parker_is_notified(parker);
+        looks = PARKER_LOOKS;
+        atomic_cas_acq_rel(&parker->word, &looks, PARKER_WAITS);
+    }
+    return true;
+}
+
+void pinned_rouse(void)
+{
+    atomic_fence_seq_cst(); /* the mask before the parkers */
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct parker *parker = &((struct processor *)(void *)pool_carrier(i))->parker;
+        uint32_t waits = PARKER_WAITS;
+
+        if (atomic_cas_acq_rel(&parker->word, &waits, PARKER_LOOKS))
+            futex_wake(&parker->word, 1);
+    }
 }
 
 const char *vthread_pin_kind_name(vthread_pin_kind_t kind)

@@ -76,7 +76,6 @@ static void in_child(void)
     atomic_store_relaxed(&runtime_is_forked, true);
     carrier_current = NULL;
     platform_forget_self();
-    event_in_child();
 }
 
 /* ---- complaints ---- */
@@ -288,6 +287,12 @@ __attribute__((constructor)) static void plug_in(void)
     nested_forget = bindings_release;
 }
 
+static void start_traces_locked(void)
+{
+    if (!event_start_traces(env_trace("VTHREAD_TRACE_PINNED"), env_trace("VTHREAD_TRACE_HOGS")))
+        complain_locked("start", "there is no thread or memory for VTHREAD_TRACE_PINNED and VTHREAD_TRACE_HOGS");
+}
+
 static int start_locked(void)
 {
     const vthread_runtime_params_t *set = &runtime.params;
@@ -314,10 +319,12 @@ static int start_locked(void)
     if (runtime_checks_mutexes)
         os_mutex_init();
     pinned_threshold_ns = threshold_ns(set->pinned_threshold_ns, "VTHREAD_PINNED_MS");
-    if (!event_start_traces(env_trace("VTHREAD_TRACE_PINNED"), env_trace("VTHREAD_TRACE_HOGS")))
-        complain_locked("start", "there is no thread or memory for VTHREAD_TRACE_PINNED and VTHREAD_TRACE_HOGS");
     error = overflow_handler_install();
-    return error != 0 ? error : pool_start(&pool_params);
+    if (error == 0)
+        error = pool_start(&pool_params);
+    if (error == 0) /* last, for a start that fails takes nothing back */
+        start_traces_locked();
+    return error;
 }
 
 /* With the lock: once this returns no platform thread is inside a call, and none gets in until it is over. */
@@ -606,6 +613,7 @@ int vthread_runtime_shutdown(int64_t deadline_ns)
     thread_discard_unstarted();
     if (runtime_companion != NULL)
         runtime_companion->stop();
+    monitor_stop(); /* its last reports are to be traced, too */
     event_stop_traces();
     pthread_mutex_lock(&runtime.lock);
     close_locked();

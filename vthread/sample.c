@@ -152,18 +152,6 @@ static void on_sample(int signal, siginfo_t *info, void *context)
     errno = saved;
 }
 
-void sample_admit(struct carrier *c, bool wanted)
-{
-    sigset_t set;
-
-    (void)c;
-    sigemptyset(&set);
-    sigaddset(&set, sample_signal());
-    pthread_sigmask(wanted ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
-}
-
-/* ---- the sampler ---- */
-
 /* Our handler is there, or nobody's was and it is now. */
 static bool has_handler(void)
 {
@@ -179,7 +167,21 @@ static bool has_handler(void)
     return !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL && sigaction(sample_signal(), &ours, NULL) == 0;
 }
 
-static bool take_running(struct carrier *c, struct sample *s, int64_t until_ns)
+/* Not where one that somebody else sends would end the program, or be kept from whom it is for. */
+void sample_admit(struct carrier *c, bool wanted)
+{
+    sigset_t set;
+
+    (void)c;
+    sigemptyset(&set);
+    sigaddset(&set, sample_signal());
+    pthread_sigmask(wanted && has_handler() ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* ---- the sampler ---- */
+
+/* late: it had no CPU to answer on. */
+static bool take_running(struct carrier *c, struct sample *s, int64_t until_ns, bool *ret_late)
 {
     uint32_t word = ++asked.ticket << TICKET_SHIFT | ASKED;
     uint32_t done = (word & ~STATE_MASK) | DONE;
@@ -196,7 +198,8 @@ static bool take_running(struct carrier *c, struct sample *s, int64_t until_ns)
         bool late = clock_monotonic_ns() >= until_ns;
 
         if ((word & STATE_MASK) == ASKED && late) {
-            if (atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK))
+            *ret_late = atomic_cas_acq_rel(&asked.word, &word, word & ~STATE_MASK);
+            if (*ret_late)
                 return false;
             continue;
         }
@@ -268,15 +271,16 @@ static bool lock_until(int64_t until_ns)
     return pthread_mutex_clocklock(&asked.lock, CLOCK_MONOTONIC, &until) == 0;
 }
 
-struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bool *ret_late)
 {
     int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
     struct sample *s = sample_new();
     bool took;
 
-    if (s == NULL || !lock_until(until_ns))
+    *ret_late = s != NULL && !lock_until(until_ns);
+    if (s == NULL || *ret_late)
         return keep(s, false);
-    took = computing ? take_running(c, s, until_ns) : take_blocked(c, s);
+    took = computing ? take_running(c, s, until_ns, ret_late) : take_blocked(c, s);
     pthread_mutex_unlock(&asked.lock);
     return keep(s, took && s->begun == begun && atomic_load_relaxed(&c->begun) == begun &&
                        atomic_load_relaxed(&c->in_task));
@@ -285,6 +289,7 @@ struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
 struct sample *sample_take_thread(struct carrier *c, struct thread *t)
 {
     struct sample *s = sample_new();
+    bool late = false;
     bool took;
 
     if (s == NULL)
@@ -292,14 +297,14 @@ struct sample *sample_take_thread(struct carrier *c, struct thread *t)
     pthread_mutex_lock(&asked.lock);
     took = take_blocked(c, s);
     if (!took && atomic_load_relaxed(&c->state) != CARRIER_BLOCKED) /* else a signal might cut a call short */
-        took = take_running(c, s, clock_monotonic_ns() + LATE_ANSWER_NS);
+        took = take_running(c, s, clock_monotonic_ns() + LATE_ANSWER_NS, &late);
     pthread_mutex_unlock(&asked.lock);
     return keep(s, took && s->thread == t);
 }
 
-struct sample *sample_of_leaver(const char *sp, const char *end)
+/* Frames that have the address sp, and are at `from` just now. */
+static struct sample *sample_of_frames(const char *from, const char *sp, size_t bytes)
 {
-    size_t bytes = (size_t)(end - sp);
     struct sample *s = memory_alloc(sizeof *s + bytes);
 
     if (s == NULL)
@@ -310,16 +315,53 @@ struct sample *sample_of_leaver(const char *sp, const char *end)
     s->image.low = (uint64_t)(uintptr_t)sp;
     s->image.high = s->image.low + bytes;
     s->image.copy = s->copy;
-    copy_words(s->copy, sp, bytes);
+    copy_words(s->copy, from, bytes);
     image_read_registers(&s->image);
     return s;
+}
+
+struct sample *sample_of_leaver(struct thread *t, struct stack *s)
+{
+    const char *sp = t->cont.sp;
+    const char *end = cont_base(s);
+
+    if (t->flags & THREAD_NESTED) {
+        sp = thread_extra(t)->leaf_sp;
+        end = thread_extra(t)->nested->stack->top; /* a stack that is nobody else's */
+    }
+    return sample_of_frames(sp, sp, (size_t)(end - sp));
+}
+
+struct sample *sample_of_waiter(struct thread *t, struct stack *s)
+{
+    struct sample *sample = NULL;
+    const char *chunk;
+    bool held;
+
+    if (t->flags & THREAD_NESTED)
+        return sample_of_leaver(t, s);
+    held = stack_word_try(&s->word);
+    /* Else in use by a mate, who has moved our frames before; nobody but us moves them back.  Pairs with cont_freeze.
+     */
+    chunk = __atomic_load_n((char *const *)(uintptr_t)&t->cont.chunk, __ATOMIC_ACQUIRE);
+    if (chunk != NULL)
+        sample = sample_of_frames(chunk, t->cont.sp, t->cont.bytes);
+    else if (held)
+        sample = sample_of_leaver(t, s);
+    if (held)
+        thread_stack_release(s);
+    return sample;
 }
 
 int sample_unwind(struct sample *s, void **pcs, int n)
 {
     struct backtracer *b = backtracer_new();
-    int count = b != NULL ? image_unwind(b, &s->image, pcs, n) : 0;
+    int count = 0;
 
+    if (b != NULL) {
+        image_find_frame_pointer(b, &s->image);
+        count = image_unwind(b, &s->image, pcs, n);
+    }
     backtracer_free(b);
     return count > 0 ? count : 0;
 }
@@ -329,9 +371,10 @@ void sample_admit(struct carrier *c, bool wanted)
     (void)c, (void)wanted;
 }
 
-struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing)
+struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bool *ret_late)
 {
     (void)c, (void)begun, (void)computing;
+    *ret_late = false;
     return NULL;
 }
 
@@ -341,9 +384,15 @@ struct sample *sample_take_thread(struct carrier *c, struct thread *t)
     return NULL;
 }
 
-struct sample *sample_of_leaver(const char *sp, const char *end)
+struct sample *sample_of_leaver(struct thread *t, struct stack *s)
 {
-    (void)sp, (void)end;
+    (void)t, (void)s;
+    return NULL;
+}
+
+struct sample *sample_of_waiter(struct thread *t, struct stack *s)
+{
+    (void)t, (void)s;
     return NULL;
 }
 

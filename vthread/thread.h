@@ -294,7 +294,7 @@ struct thread_extra *thread_extra_own(struct thread *self);
 
 /* An OS thread the runtime can block: a carrier, or a platform thread. */
 struct parker {
-    ATOMIC(uint32_t) word; /* 1: notified */
+    ATOMIC(uint32_t) word; /* PARKER_WAITS ... (mount.h) */
     struct stand stand;    /* of who waits IN_PLACE; good while its word says that it does */
 };
 
@@ -315,9 +315,14 @@ struct pins {
     } first[PIN_KINDS];
 };
 
+static inline unsigned pins_of(uint32_t open, vthread_pin_kind_t kind)
+{
+    return open >> 8 * kind & 0xff;
+}
+
 static inline unsigned pins_open(const struct pins *pins, vthread_pin_kind_t kind)
 {
-    return pins->open >> 8 * kind & 0xff;
+    return pins_of(pins->open, kind);
 }
 
 struct pin_count {
@@ -342,12 +347,16 @@ struct processor {
     ATOMIC(uint64_t) created;
     ATOMIC(uint64_t) ended;
     struct pins pins;
-    uint8_t pinned_as; /* LEAVE_PINNED: vthread_pin_kind_t */
-    int64_t pinned_ns; /* for so long the wait in place that is just over has blocked the carrier */
+    uint8_t pinned_as;    /* LEAVE_PINNED: vthread_pin_kind_t */
+    uint64_t pinned_told; /* of the present wait in place: up to this subscription, that it goes on */
+    int64_t pinned_since_ns;
+    int64_t pinned_ns; /* for so long the one that is just over has blocked the carrier; -1: it has not */
     struct pin_count pinned[VTHREAD_PIN_KINDS];
     struct robust_list_head *robust; /* os_mutex.c: of this OS thread; NULL: nobody looks */
     const void *os_mutex;            /* ... and what it held when the last thread left */
-    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier */
+    vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier ... */
+    char hog_name[256];              /* ... and its name then */
+    unsigned hog_tries;              /* in vain, to have a sample for the next report */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
 };
@@ -511,6 +520,14 @@ static inline bool runtime_forked(void)
 enum life { LIFE_STOPPED, LIFE_RUNNING, LIFE_STOPPING, LIFE_CLOSING };
 extern HIDDEN ATOMIC(uint32_t) runtime_life; /* enum life */
 
+/* In a call.  A start that is under way may fail, and free its carriers; once it runs, the call keeps them. */
+static inline bool runtime_has_carriers(void)
+{
+    uint32_t life = atomic_load_acquire(&runtime_life);
+
+    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
+}
+
 static inline bool runtime_refuses_threads(void)
 {
     barrier_light(); /* a thread counted before the look; vthread_runtime_shutdown has the other half */
@@ -535,6 +552,10 @@ void thread_ended(struct thread *t, struct record_cache *cache);
 void thread_extra_free(struct thread *t);
 void thread_discard_unstarted(void); /* at a shutdown: all that are NEW, and can be started no more */
 size_t thread_name_copy(struct thread *t, char *buffer, size_t size);
+/* Of one that others may end at any moment: whoever finds afterwards that it has not ended yet has its name, or its
+ * id where the kernel does not let us read (process_vm_readv).  For the monitor: takes no part in calls and references.
+ */
+void thread_name_peek(struct thread *t, char *buffer, size_t size);
 void thread_failed(struct thread *t, vthread_failure_kind_t kind, int error);
 void misuse(const char *call, const char *format, ...) PRINTF_FORMAT(2, 3);
 
@@ -550,25 +571,32 @@ int stack_refuse_private(const char *call, const char *what, const void *p);
 
 /*
  * Pin the mounted thread, which p's is.  at: where in the program, for reports.  0, or EAGAIN: too deep.
- * Here, and with as few stores as can be (a locked instruction waits for all before it), for the sake of monitors.
+ * Here, and with as few loads and stores as can be (a locked instruction waits for all before it), for the sake of
+ * monitors: they look at `open` before theirs, of which the caller has seen that there is room.
  */
-static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
-                             void *at)
+static inline void thread_pin_seen(struct processor *p, struct thread *self, uint32_t open, vthread_pin_kind_t kind,
+                                   const char *reason, void *at)
 {
-    uint32_t open = p->pins.open;
+    bool is_first = pins_of(open, kind) == 0;
 
-    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
-        return EAGAIN;
     if ((open & PINS_OPEN) == 0) {
         open = (uint32_t)kind << PIN_OUTERMOST_SHIFT;
         self->flags |= THREAD_PINNED;
     }
-    if (pins_open(&p->pins, kind) == 0) {
+    if (is_first) {
         p->pins.first[kind].at = at;
         if (kind != VTHREAD_PIN_MONITOR)
             p->pins.first[kind].reason = reason;
     }
     p->pins.open = open + (1u << 8 * kind);
+}
+
+static inline int thread_pin(struct processor *p, struct thread *self, vthread_pin_kind_t kind, const char *reason,
+                             void *at)
+{
+    if (UNLIKELY(pins_open(&p->pins, kind) == PIN_OPEN_MAX))
+        return EAGAIN;
+    thread_pin_seen(p, self, p->pins.open, kind, reason, at);
     return 0;
 }
 

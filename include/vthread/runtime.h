@@ -111,9 +111,10 @@ typedef enum vthread_event_kind {
     VTHREAD_EVENT_OS_MUTEX = 1 << 3, /* a thread waits that holds a pthread mutex (check_mutexes) */
     VTHREAD_EVENT_SPARE = 1 << 4,    /* a carrier was started or woken in place of one that is blocked or held */
     VTHREAD_EVENT_FAILURE = 1 << 5,  /* what failure handlers are told (vthread.h), stack overflows excepted */
+    VTHREAD_EVENT_PINNING = 1 << 6,  /* a pinned park has lasted for the threshold, and goes on; PINNED follows */
 } vthread_event_kind_t;
 
-#define VTHREAD_EVENT_ALL 0x3f
+#define VTHREAD_EVENT_ALL 0x7f
 
 /* Everything in it is valid during the call only.  What says nothing of the kind is zero. */
 typedef struct vthread_event {
@@ -123,19 +124,20 @@ typedef struct vthread_event {
     uint64_t id;
     const char *name;
     int carrier;         /* its number, as in dumps; -1: none */
-    int64_t duration_ns; /* PINNED: the carrier was blocked for; HOG: held so far */
+    int64_t duration_ns; /* PINNED: the carrier was blocked for; PINNING, HOG: blocked or held so far */
     uint64_t lost;       /* events that there was no room for since the one before */
 
-    vthread_pin_kind_t pin; /* PINNED */
-    const char *reason;     /* PINNED: what was given to vthread_pin, _cont_pin or _blocking_begin; FAILURE: which */
-    void *pinned_at;        /* PINNED: return address of the call that pinned it; NULL: there is none */
+    vthread_pin_kind_t pin; /* PINNED, PINNING */
+    const char *reason;     /* those: what was given to vthread_pin, _cont_pin or _blocking_begin; FAILURE: which */
+    void *pinned_at;        /* PINNED, PINNING: return address of the call that pinned it; NULL: there is none */
     bool computing;         /* HOG: it computes; else it is blocked in a system call, or in a page fault */
     bool rescued;           /* HOG: others waited, and a spare carrier has taken over by now */
     const void *mutex;      /* OS_MUTEX: its address, if it is known */
     int error;              /* FAILURE: as told the handler */
 
     /*
-     * Return addresses, innermost first.  PINNED: of the thread where it waited, the frame that pinned it among them.
+     * Return addresses, innermost first.  PINNED, PINNING: of the thread where it waits, the frame that pinned it among
+     * them.
      * HOG: a sample of what it did; the first is where it stood.  As many as are sure: perhaps none.
      */
     void *const *stack;
@@ -146,12 +148,14 @@ typedef struct vthread_event {
 typedef void vthread_event_fn(const vthread_event_t *event, void *user);
 
 /*
- * Have fn called for every event of a kind in mask that happens from now on.
+ * Have fn called for every event of a kind in mask that happens from now on.  PINNING is also told of pinned parks that
+ * have begun before, so that one may subscribe when a program has stopped going on.
  *
  * It is called on a thread of the library's own, one event after another, long after the event perhaps; it holds
  * nothing, so fn may do whatever a platform thread may: wait, call the library, subscribe and unsubscribe.
  * What it delays is other events only.  Of those, 1,024 are kept; more are lost, and counted.
- * Subscriptions outlast a shutdown.  While there is none that asks for them, events cost a load each.
+ * Subscriptions outlast a shutdown, but not a fork: a child, if the runtime had not been started before so that it may
+ * use the library, makes its own.  While there is none that asks for them, events cost a load each.
  *
  * ret_id:  to unsubscribe with
  *

@@ -49,10 +49,11 @@ static void on_stop(struct carrier *c)
     atomic_fetch_add_relaxed(&stopped, 1);
 }
 
-static void on_hog(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
+static bool on_hog(struct carrier *c, int64_t held_ns, bool computing, bool rescued)
 {
     (void)c, (void)held_ns, (void)computing, (void)rescued;
     atomic_fetch_add_relaxed(&hogs, 1);
+    return true;
 }
 
 static void on_hog_end(struct carrier *c, int64_t held_ns, bool rescued)

@@ -64,11 +64,21 @@ static void call_on_carrier(void *(*fn)(void))
     help_shutdown();
 }
 
+static uint64_t refused(void)
+{
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+
+    return vthread_runtime_pin_stats(stats) == 0 ? stats[VTHREAD_PIN_CALLBACK].parks : UINT64_MAX;
+}
+
 static void *wait_for_something(void)
 {
+    vthread_runtime_stats_t stats;
     void *value = NULL;
+    uint64_t before = refused();
 
     CHECK(carrier_self() != NULL);
+    CHECK(vthread_park() == EDEADLK && refused() == before + 1);
     CHECK(vthread_self() == NULL);
     CHECK(vthread_park() == EDEADLK);
     CHECK(vthread_park_until(vthread_after_ms(1)) == EDEADLK);
@@ -82,6 +92,8 @@ static void *wait_for_something(void)
     CHECK(vthread_join_until(other, &value, vthread_after_ms(1)) == EDEADLK);
     CHECK(vthread_runtime_shutdown(VTHREAD_NOW) == EDEADLK);
     CHECK(value == NULL);
+    CHECK(refused() >= before + 10);
+    CHECK(vthread_runtime_stats(&stats) == 0 && stats.pinned_parks == 0); /* nobody was blocked */
     return NULL;
 }
 

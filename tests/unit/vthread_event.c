@@ -2,6 +2,10 @@
 /* Subscribing to events, and the traces. */
 #include "event_help.h"
 
+#undef atomic_init /* of <stdatomic.h> */
+#include "base/memory.h"
+#include "carrier/carrier.h"
+
 TestSuite(event, .fini = help_fini, .timeout = 60);
 
 static void *fail(void *arg)
@@ -249,6 +253,15 @@ static int lines(void)
     return n;
 }
 
+static int count_of(const char *what)
+{
+    int n = 0;
+
+    for (const char *p = traced; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}
+
 static int pin_line;
 
 static NOINLINE void sleep_inside(void)
@@ -274,12 +287,53 @@ Test(event, short_traces_are_a_line_each)
     setenv("VTHREAD_PINNED_MS", "1", 1);
     setenv("VTHREAD_TRACE_PINNED", "short", 1);
     trace(pin_twice);
-    cr_assert_eq(lines(), 2, "%s", traced);
-    cr_assert_not_null(strstr(traced, "vthread: thread traced ("), "%s", traced);
+    cr_assert_eq(count_of(" was pinned to "), 2, "%s", traced);
+    cr_assert_leq(count_of(" is pinned to "), 2, "while they last, if we were given the CPU then");
+    cr_assert_eq(lines(), count_of("vthread: thread traced ("));
+    cr_assert_eq(lines(), count_of(" was pinned to ") + count_of(" is pinned to "));
     cr_assert(names_place(traced, "pin_twice", "vthread_event.c", pin_line), "%s", traced);
     unsetenv("VTHREAD_TRACE_PINNED");
     trace(pin_twice);
     cr_assert_str_eq(traced, "");
+}
+
+static void *wake_when_told(void *arg)
+{
+    CHECK(EVENTUALLY_HERE(atomic_load(&catcher.count) > 0));
+    vthread_unpark(arg);
+    return NULL;
+}
+
+static void *pin_until_told(void *arg)
+{
+    vthread_t t;
+    void *wrong = NULL;
+
+    (void)arg;
+    CHECK(vthread_create(&t, NULL, wake_when_told, vthread_self()) == 0);
+    pin_line = __LINE__ + 1;
+    CHECK(vthread_pin("traced") == 0);
+    CHECK(vthread_park() == 0);
+    CHECK(vthread_unpin() == 0);
+    CHECK(vthread_join(t, &wrong) == 0);
+    return wrong;
+}
+
+Test(event, traces_show_what_does_not_end)
+{
+    char *end;
+
+    setenv("VTHREAD_TRACE_PINNED", "short", 1);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    trace(pin_until_told);
+    catch_end();
+    cr_assert_eq(lines(), 2, "%s", traced);
+    end = strchr(traced, '\n') + 1;
+    cr_assert_not_null(strstr(end, " was pinned to "), "%s", traced);
+    cr_assert(names_place(end, "pin_until_told", "vthread_event.c", pin_line), "%s", traced);
+    *end = '\0';
+    cr_assert_not_null(strstr(traced, " is pinned to "), "%s", traced);
+    cr_assert(names_place(traced, "pin_until_told", "vthread_event.c", pin_line), "%s", traced);
 }
 
 Test(event, full_traces_have_the_stack)
@@ -292,6 +346,59 @@ Test(event, full_traces_have_the_stack)
 #ifdef VTHREAD_HAS_SYMBOLS
     cr_assert_not_null(strstr(traced, "sleep_inside"), "%s", traced);
 #endif
+}
+
+static int hog_line;
+
+static NOINLINE void compute_until_posted(void)
+{
+    volatile unsigned n = 0;
+    bool posted = false;
+
+    while (!posted) {
+        for (int i = 0; i < 1000000; i++)
+            n++;
+        for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++)
+            posted |= atomic_load_relaxed(&pool_carrier(i)->held_told);
+    }
+}
+
+static NOINLINE void *hog(void *arg)
+{
+    hog_line = __LINE__ + 1;
+    compute_until_posted();
+    KEEP_FRAME();
+    return arg;
+}
+
+Test(event, short_traces_of_hogs_are_two_lines)
+{
+    const char *end;
+
+    setenv("VTHREAD_TRACE_HOGS", "short", 1);
+    trace(hog);
+    cr_assert_eq(lines(), 2, "%s", traced);
+    end = strchr(traced, '\n') + 1;
+    cr_assert_eq(strncmp(traced, "vthread: thread traced (", 24), 0, "%s", traced);
+    cr_assert_eq(strncmp(end, "vthread: thread traced (", 24), 0, "%s", traced);
+    cr_assert_not_null(strstr(traced, " holds carrier "), "%s", traced);
+    cr_assert_not_null(strstr(end, " held carrier "), "%s", traced);
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert(names_function(traced, "compute_until_posted"), "%s", traced);
+#endif
+    unsetenv("VTHREAD_TRACE_HOGS");
+}
+
+Test(event, full_traces_of_hogs_have_the_stack)
+{
+    setenv("VTHREAD_TRACE_HOGS", "full", 1);
+    trace(hog);
+    cr_assert_not_null(strstr(traced, " held carrier "), "%s", traced);
+#if defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
+    cr_assert_gt(lines(), 3, "%s", traced);
+    cr_assert(names_place(traced, "hog", "vthread_event.c", hog_line), "%s", traced);
+#endif
+    unsetenv("VTHREAD_TRACE_HOGS");
 }
 
 /* A program that says nothing to the runtime at its end has its events printed all the same. */
@@ -332,6 +439,60 @@ Test(event, wrong_values_are_said_and_ignored)
     trace(pin_twice);
     cr_assert_str_eq(traced, "");
     cr_assert_eq(atomic_load(&messages.count), 2);
+}
+
+static atomic_int threads_asked_for;
+
+static bool fail_second_thread(enum fault_site site)
+{
+    return site == FAULT_THREAD && atomic_fetch_add(&threads_asked_for, 1) == 1;
+}
+
+Test(event, a_start_that_fails_leaves_no_trace)
+{
+    vthread_t t;
+
+    setenv("VTHREAD_PINNED_MS", "1", 1);
+    setenv("VTHREAD_TRACE_PINNED", "short", 1);
+    help_configure(1);
+    fault_set_hook(fail_second_thread);
+    cr_assert_eq(vthread_create(&t, NULL, help_nothing, NULL), EAGAIN);
+    fault_set_hook(NULL);
+    trace(pin_twice);
+    cr_assert_eq(count_of(" was pinned to "), 2, "%s", traced);
+}
+
+/* Before the runtime has been started: as if the child were another program. */
+static int child_of_a_subscriber(uint64_t inherited)
+{
+    uint64_t id;
+
+    alarm(30);
+    vthread_set_failure_handler(ignore_failure, NULL);
+    if (vthread_event_unsubscribe(inherited) != EINVAL)
+        return 1;
+    run_failing(1);
+    if (vthread_event_subscribe(VTHREAD_EVENT_FAILURE, use_the_library, NULL, &id) != 0)
+        return 2;
+    run_failing(1);
+    if (vthread_event_unsubscribe(id) != 0 || atomic_load(&calls) != 1)
+        return 3;
+    return 0;
+}
+
+Test(event, a_child_has_no_subscriptions_and_may_make_some)
+{
+    int status = -1;
+    pid_t child;
+
+    catch_begin(VTHREAD_EVENT_ALL);
+    child = fork();
+    if (child == 0)
+        _exit(child_of_a_subscriber(catcher.id));
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0, "%x", (unsigned)status);
+    cr_assert_eq(atomic_load(&catcher.count), 0);
+    catch_end();
 }
 
 static void *in_child(void *arg)

@@ -7,6 +7,9 @@
 
 #include <vthread/continuation.h>
 
+#undef atomic_init /* of <stdatomic.h> */
+#include "base/memory.h"
+
 TestSuite(pinned, .fini = help_fini, .timeout = 60);
 
 enum { LONG_MS = 30 };
@@ -216,6 +219,80 @@ Test(pinned, on_a_foreign_stack)
 }
 #endif
 
+/* ---- without memory ---- */
+
+static atomic_int starving; /* the OS thread whose next request for memory fails */
+
+static bool starve(enum fault_site site)
+{
+    int tid = help_os_thread();
+
+    return site == FAULT_ALLOC && atomic_compare_exchange_strong(&starving, &tid, 0);
+}
+
+/* The first timed wait on this carrier: the heap of timers has no room yet. */
+static void *wait_without_memory(void *arg)
+{
+    (void)arg;
+    atomic_store(&starving, help_os_thread());
+    wait_long();
+    CHECK(atomic_load(&starving) == 0);
+    CHECK(!vthread_is_pinned(NULL));
+    return NULL;
+}
+
+Test(pinned, by_want_of_memory_for_a_timer)
+{
+    struct caught *c;
+
+    help_configure(1);
+    fault_set_hook(starve);
+    c = run_and_catch(wait_without_memory, VTHREAD_PIN_NO_MEMORY);
+    fault_set_hook(NULL);
+    cr_assert_null(c->e.pinned_at);
+    cr_assert_str_eq(c->reason, "");
+    cr_assert(names_function(c->full, "wait_without_memory"), "%s", c->full);
+}
+
+static void *body_without_memory(void *arg)
+{
+    atomic_store(&starving, help_os_thread());
+    wait_long();
+    return arg;
+}
+
+static void *continuation_without_memory(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, body_without_memory, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    CHECK(atomic_load(&starving) == 0);
+    return NULL;
+}
+
+/* From inside a continuation there is a place to be remembered. */
+Test(pinned, by_want_of_memory_inside_a_continuation)
+{
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    struct caught *c;
+
+    fault_set_hook(starve);
+    catch_begin(VTHREAD_EVENT_PINNED);
+    help_run(continuation_without_memory, NULL); /* without a name, which would have made room for that already */
+    catch_end();
+    fault_set_hook(NULL);
+    c = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.pin, VTHREAD_PIN_NO_MEMORY);
+    check_times(c);
+    cr_assert(names_function(c->full, "body_without_memory"), "%s", c->full);
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    cr_assert_eq(stats[VTHREAD_PIN_NO_MEMORY].parks, 1);
+}
+
 /* ---- which of several ---- */
 
 static void *change_pins(void *arg)
@@ -327,6 +404,25 @@ static void *mate(void *arg)
     return NULL;
 }
 
+static void *starve_until_woken(void *arg)
+{
+    (void)arg;
+    atomic_store(&sleeper, (uintptr_t)vthread_self());
+    atomic_store(&starving, help_os_thread());
+    while (!atomic_load(&woken))
+        CHECK(vthread_park_until(vthread_after_ms(40000)) == 0);
+    CHECK(atomic_load(&starving) == 0);
+    return NULL;
+}
+
+static void *mate_of_the_starving(void *arg)
+{
+    (void)arg;
+    atomic_store(&woken, true);
+    vthread_unpark((vthread_t)atomic_load(&sleeper));
+    return NULL;
+}
+
 static void *pin_until_woken(void *arg)
 {
     (void)arg;
@@ -361,6 +457,7 @@ static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const 
 {
     vthread_runtime_params_t params = {
         .parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX, .strict = strict, .pinned_threshold_ns = 1};
+    vthread_runtime_stats_t stats;
     struct caught *c;
     vthread_t a;
     vthread_t b;
@@ -372,6 +469,8 @@ static void pinned_and_mate(void *(*fn)(void *), vthread_pin_kind_t kind, const 
     help_join(a);
     help_join(b);
     catch_end();
+    cr_assert_eq(vthread_runtime_stats(&stats), 0);
+    cr_assert_eq(stats.stacks, kind == VTHREAD_PIN_CONTINUATION ? 2 : 1, "the continuation's own, and one for all");
     c = caught(VTHREAD_EVENT_PINNED, 0);
     cr_assert_not_null(c);
     cr_assert_eq(c->e.pin, kind);
@@ -391,6 +490,24 @@ Test(pinned, a_mate_on_the_only_stack_wakes_it_in_strict_mode)
     pinned_and_mate(pin_until_woken, VTHREAD_PIN_EXPLICIT, "pin_until_woken", true);
 }
 
+/* There was no memory for its timer, but its stack is given up all the same. */
+Test(pinned, a_mate_wakes_one_that_had_no_memory)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_pin_stats_t stats[VTHREAD_PIN_KINDS];
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    fault_set_hook(starve);
+    t = help_start(starve_until_woken, NULL);
+    cr_assert(REACHES(t, VTHREAD_TIMED_PINNED));
+    help_run(mate_of_the_starving, NULL);
+    help_join(t);
+    fault_set_hook(NULL);
+    cr_assert_eq(vthread_runtime_pin_stats(stats), 0);
+    cr_assert_eq(stats[VTHREAD_PIN_NO_MEMORY].parks, 1);
+}
+
 Test(pinned, a_mate_wakes_a_pinned_continuation)
 {
     pinned_and_mate(continuation_until_woken, VTHREAD_PIN_CONTINUATION, "body_until_woken", false);
@@ -399,6 +516,161 @@ Test(pinned, a_mate_wakes_a_pinned_continuation)
 Test(pinned, a_mate_wakes_a_pinned_continuation_in_strict_mode)
 {
     pinned_and_mate(continuation_until_woken, VTHREAD_PIN_CONTINUATION, "body_until_woken", true);
+}
+
+/* ---- while it lasts ---- */
+
+static void *park_for_ever(void *arg)
+{
+    (void)arg;
+    line = __LINE__ + 1;
+    CHECK(vthread_pin("a deadlock") == 0);
+    CHECK(vthread_park() == EINTR);
+    CHECK(vthread_interrupted());
+    CHECK(vthread_unpin() == 0);
+    return NULL;
+}
+
+static void check_going_on(const struct caught *c, vthread_t t)
+{
+    cr_assert_not_null(c);
+    cr_assert_eq(c->e.thread, t);
+    cr_assert_str_eq(c->name, "stuck");
+    cr_assert_eq(c->e.pin, VTHREAD_PIN_EXPLICIT);
+    cr_assert_str_eq(c->reason, "a deadlock");
+    cr_assert_geq(c->e.duration_ns, 20000000);
+    cr_assert_not_null(strstr(c->brief, "is pinned to carrier"), "%s", c->brief);
+    cr_assert(names_place(c->brief, "park_for_ever", "vthread_pinned.c", line), "%s", c->brief);
+}
+
+static void stick(const vthread_runtime_params_t *params, bool late, bool mates)
+{
+    struct caught *c;
+    struct caught *end;
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(params), 0);
+    if (!late)
+        catch_begin(VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING);
+    t = help_start_with(&(vthread_attr_t){.name = "stuck"}, park_for_ever, NULL);
+    cr_assert(REACHES(t, VTHREAD_PINNED));
+    if (mates) /* its frames are elsewhere from now on */
+        help_run(help_nothing, NULL);
+    if (late) {
+        usleep(25000);
+        catch_begin(VTHREAD_EVENT_PINNED | VTHREAD_EVENT_PINNING);
+    }
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    c = caught(VTHREAD_EVENT_PINNING, 0);
+    check_going_on(c, t);
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(c->full, "park_for_ever"), "%s", c->full);
+#endif
+    cr_assert_eq(vthread_state(t), VTHREAD_PINNED);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNED, 0));
+    vthread_interrupt(t);
+    help_join(t);
+    catch_end();
+    end = caught(VTHREAD_EVENT_PINNED, 0);
+    cr_assert_not_null(end);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNING, 1), "it is said once");
+    cr_assert_geq(end->e.duration_ns, c->e.duration_ns);
+    cr_assert_not_null(strstr(end->brief, "was pinned to carrier"), "%s", end->brief);
+}
+
+Test(pinned, one_that_does_not_end_is_seen_while_it_lasts)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1}, false, false);
+}
+
+Test(pinned, one_that_lasts_already_is_seen_by_a_late_subscriber)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1}, true, false);
+}
+
+Test(pinned, one_that_has_given_its_stack_up_is_seen_while_it_lasts)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+
+    stick(&params, false, false);
+    help_shutdown();
+    stick(&params, true, true);
+}
+
+Test(pinned, one_that_has_given_its_stack_up_is_seen_in_strict_mode)
+{
+    stick(&(vthread_runtime_params_t){.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX, .strict = true}, true,
+          true);
+}
+
+static atomic_int told_the_second;
+
+static void count_second(const vthread_event_t *e, void *user)
+{
+    (void)user;
+    atomic_fetch_add(&told_the_second, e->kind == VTHREAD_EVENT_PINNING ? 1 : 1000);
+}
+
+Test(pinned, each_subscriber_is_told_once_that_it_goes_on)
+{
+    uint64_t id;
+    uint64_t other;
+    vthread_t t;
+
+    help_configure(1);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    t = help_start_with(&(vthread_attr_t){.name = "stuck"}, park_for_ever, NULL);
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    cr_assert_eq(vthread_event_subscribe(VTHREAD_EVENT_FAILURE, count_second, NULL, &other), 0);
+    cr_assert_eq(vthread_event_subscribe(VTHREAD_EVENT_PINNING, count_second, NULL, &id), 0);
+    cr_assert(EVENTUALLY(atomic_load(&told_the_second) != 0));
+    vthread_interrupt(t);
+    help_join(t);
+    catch_end();
+    cr_assert_eq(vthread_event_unsubscribe(id), 0);
+    cr_assert_eq(vthread_event_unsubscribe(other), 0);
+    cr_assert_eq(atomic_load(&told_the_second), 1);
+    check_going_on(caught(VTHREAD_EVENT_PINNING, 0), t);
+    cr_assert_null(caught(VTHREAD_EVENT_PINNING, 1));
+}
+
+static void *body_for_ever(void *arg)
+{
+    if (vthread_cont_pin("a deadlock") == 0)
+        vthread_park();
+    vthread_cont_unpin();
+    return arg;
+}
+
+static void *continuation_for_ever(void *arg)
+{
+    vthread_cont_t *c;
+
+    (void)arg;
+    CHECK(vthread_cont_new(&c, &scope, body_for_ever, NULL) == 0);
+    CHECK(vthread_cont_run(c, NULL) == ENODATA);
+    CHECK(vthread_cont_free(c) == 0);
+    return NULL;
+}
+
+Test(pinned, a_continuation_that_stays_pinned_is_seen_while_it_lasts)
+{
+    vthread_runtime_params_t params = {.parallelism = 1, .stacks = 1, .sole_stacks = UINT_MAX};
+    vthread_t t;
+
+    cr_assert_eq(vthread_runtime_configure(&params), 0);
+    catch_begin(VTHREAD_EVENT_PINNING);
+    t = help_start(continuation_for_ever, NULL);
+    cr_assert(EVENTUALLY(caught(VTHREAD_EVENT_PINNING, 0) != NULL));
+    cr_assert_eq(caught(VTHREAD_EVENT_PINNING, 0)->e.pin, VTHREAD_PIN_CONTINUATION);
+    cr_assert_str_eq(caught(VTHREAD_EVENT_PINNING, 0)->reason, "a deadlock");
+#ifdef VTHREAD_HAS_UNWIND
+    cr_assert(names_function(caught(VTHREAD_EVENT_PINNING, 0)->full, "body_for_ever"), "%s",
+              caught(VTHREAD_EVENT_PINNING, 0)->full);
+#endif
+    vthread_unpark(t);
+    help_join(t);
+    catch_end();
 }
 
 /* ---- spares ---- */

@@ -172,6 +172,8 @@ static void *leak_and_wait(void *arg)
         vthread_park();
     else if (*(const char *)arg == 's')
         vthread_sleep_ms(30000);
+    else if (*(const char *)arg == 'p' && vthread_pin("strict") == 0)
+        vthread_park();
     else
         while (local == 1)
             vthread_yield();
@@ -210,6 +212,12 @@ static void stray_into_sleeping(void)
 {
     setenv("VTHREAD_STRICT", "1", 1);
     start_culprit_and_owner("sleep");
+}
+
+static void stray_into_pinned(void)
+{
+    setenv("VTHREAD_STRICT", "1", 1);
+    start_culprit_and_owner("pinned");
 }
 
 static void stray_into_yielding(void)
@@ -260,6 +268,11 @@ Test(privacy, strict_mode_finds_the_use_of_a_sleeping_threads_local)
     check_stray(stray_into_sleeping, "the culprit");
 }
 
+Test(privacy, strict_mode_finds_the_use_of_a_pinned_threads_local)
+{
+    check_stray(stray_into_pinned, "the culprit");
+}
+
 Test(privacy, strict_mode_finds_the_use_of_a_yielding_threads_local)
 {
     check_stray(stray_into_yielding, "the culprit");
@@ -291,6 +304,9 @@ static void *innocent(void *arg)
         vthread_sleep_ns(1000);
         vthread_unpark(vthread_self());
         vthread_park();
+        CHECK(vthread_pin("innocent") == 0);
+        vthread_sleep_ns(1000);
+        CHECK(vthread_unpin() == 0);
     }
     for (int i = 0; i < 100; i++)
         CHECK(local[i] == i);
