@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""http_protocol SERVER: well-behaved clients get what HTTP/1.1 says."""
+"""http_protocol SERVER [PROXY]: well-behaved clients get what HTTP/1.1 says; through the proxy, too."""
+import sys
 import time
 
-from http_support import Server, equal, run
+from http_support import Proxy, Server, equal, run
 
 PING = "GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PONG = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong"
@@ -173,8 +174,12 @@ def nothing_is_left():
     server.await_connections(0)
 
 
-with Server() as server:
-    run([keep_alive, pipelined, pipelined_bodies_and_a_slow_handler, a_request_in_two_pieces_after_a_whole_one,
+CASES = [keep_alive, pipelined, pipelined_bodies_and_a_slow_handler, a_request_in_two_pieces_after_a_whole_one,
          many_at_once, head, connection_close, version_1_0, bodies_of_every_size, chunks, byte_by_byte,
-         what_the_handler_sees, statuses, expect_continue, upgrade_is_not_taken_up, big_answers, half_closed,
-         nothing_is_left])
+         what_the_handler_sees, statuses, expect_continue, upgrade_is_not_taken_up, big_answers, half_closed]
+
+with Server() as server:
+    if len(sys.argv) == 2:
+        run(CASES + [nothing_is_left])
+    with Proxy(sys.argv[2], server.port, connections=20) as server:
+        run(CASES)

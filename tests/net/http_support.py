@@ -7,6 +7,53 @@ PATIENCE = 30
 SKIP = 77
 
 
+def start(command, **options):
+    """A server that says "port N" first: its process and port."""
+    process = subprocess.Popen([str(word) for word in command], text=True, stdout=subprocess.PIPE, **options)
+    line = process.stdout.readline().split()
+    assert line[:1] == ["port"], f"{command[0]} did not start"
+    return process, int(line[1])
+
+
+class Proxy:
+    """The reverse proxy, in front of what listens on a port; `with` checks that it ends well."""
+
+    def __init__(self, program, upstream, **options):
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self.process, self.port = start([program, *words, "127.0.0.1:0", f"127.0.0.1:{upstream}"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, failure, _):
+        if kind is None or (kind is SystemExit and failure.code == 0):
+            self.stop()
+        else:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self):
+        if self.process.returncode is None:
+            self.process.terminate()
+            self.process.stdout.read()
+            equal(self.process.wait(PATIENCE), 0)
+
+    def connect(self):
+        return Client(self.port)
+
+    def get(self, path):
+        with self.connect() as c:
+            return c.get(path)
+
+    def rss_bytes(self):
+        return rss_bytes(self.process)
+
+
+def rss_bytes(process):
+    with open(f"/proc/{process.pid}/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
 class Server:
     """http_test_server with its limits; `with` checks that it ends well."""
 
@@ -14,12 +61,8 @@ class Server:
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
-        self.process = subprocess.Popen([sys.argv[1], *map(str, (head, body, idle_ms, request_ms))], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process, self.port = start([sys.argv[1], head, body, idle_ms, request_ms], stdin=subprocess.PIPE,
                                         preexec_fn=limit if descriptors else None)
-        line = self.process.stdout.readline().split()
-        assert line[:1] == ["port"], "the server did not start"
-        self.port = int(line[1])
 
     def __enter__(self):
         return self
@@ -63,8 +106,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self):
-        with open(f"/proc/{self.process.pid}/statm") as f:
-            return int(f.read().split()[1]) * resource.getpagesize()
+        return rss_bytes(self.process)
 
     def await_connections(self, n):
         """Until n are open, besides the one that asks, and no other threads live but the one that accepts."""
