@@ -85,7 +85,7 @@ static inline ssize_t try_read(struct operation *op, void *buffer, size_t size)
     struct iovec vector;
 
     if (LIKELY(is_socket(op)))
-        return system_recv(op->fd, buffer, size);
+        return system_recv(op->fd, buffer, size, 0);
     vector = (struct iovec){buffer, size};
     return read_other(op, &vector, 1);
 }
@@ -95,7 +95,7 @@ static inline ssize_t try_write(struct operation *op, const void *buffer, size_t
     struct iovec vector;
 
     if (LIKELY(is_socket(op)))
-        return system_send(op->fd, buffer, size);
+        return system_send(op->fd, buffer, size, 0);
     vector = (struct iovec){(void *)(uintptr_t)buffer, size};
     return write_other(op, &vector, 1);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -61,41 +62,41 @@ static inline long transfer(long number, long fd, const void *buffer, size_t siz
 #endif
 }
 
-ssize_t system_recv(int fd, void *buffer, size_t size)
+ssize_t system_recv(int fd, void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
     do
-        n = transfer(SYS_recvfrom, fd, buffer, size, MSG_DONTWAIT);
+        n = transfer(SYS_recvfrom, fd, buffer, size, flags | MSG_DONTWAIT);
     while (UNLIKELY(n == -EINTR));
     return n;
 }
 
-ssize_t system_send(int fd, const void *buffer, size_t size)
+ssize_t system_send(int fd, const void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
     do
-        n = transfer(SYS_sendto, fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = transfer(SYS_sendto, fd, buffer, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
     while (UNLIKELY(n == -EINTR));
     return n;
 }
 
 #else
 
-NOINLINE ssize_t system_recv(int fd, void *buffer, size_t size)
+NOINLINE ssize_t system_recv(int fd, void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
-    CALL(n, recv(fd, buffer, size, MSG_DONTWAIT));
+    CALL(n, recv(fd, buffer, size, flags | MSG_DONTWAIT));
     return n;
 }
 
-NOINLINE ssize_t system_send(int fd, const void *buffer, size_t size)
+NOINLINE ssize_t system_send(int fd, const void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
-    CALL(n, send(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL));
+    CALL(n, send(fd, buffer, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     return n;
 }
 
@@ -116,6 +117,38 @@ NOINLINE ssize_t system_send_vector(int fd, const struct iovec *vector, int coun
     ssize_t n;
 
     CALL(n, sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
+NOINLINE ssize_t system_receive(int fd, struct msghdr *message, int flags)
+{
+    ssize_t n;
+
+    CALL(n, recvmsg(fd, message, flags | MSG_DONTWAIT));
+    return n;
+}
+
+NOINLINE ssize_t system_transmit(int fd, const struct msghdr *message, int flags)
+{
+    ssize_t n;
+
+    CALL(n, sendmsg(fd, message, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
+NOINLINE int system_receive_many(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    int n;
+
+    CALL(n, recvmmsg(fd, messages, count, flags | MSG_DONTWAIT, NULL));
+    return n;
+}
+
+NOINLINE int system_transmit_many(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    int n;
+
+    CALL(n, sendmmsg(fd, messages, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     return n;
 }
 
@@ -172,6 +205,14 @@ NOINLINE int system_poll(int fd, int events)
 
     CALL(n, poll(&p, 1, 0));
     return n > 0 ? p.revents : n;
+}
+
+NOINLINE int system_poll_all(struct pollfd *fds, nfds_t count)
+{
+    int n;
+
+    CALL(n, poll(fds, count, 0));
+    return n;
 }
 
 NOINLINE int system_socket(int domain, int type, int protocol)
@@ -246,14 +287,44 @@ NOINLINE int system_close(int fd)
     return result;
 }
 
-NOINLINE int system_protocol(int fd)
+static NOINLINE int option_of(int fd, int option)
 {
-    int protocol = 0;
-    socklen_t length = sizeof protocol;
+    int value = 0;
+    socklen_t length = sizeof value;
     int result;
 
-    CALL(result, getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length));
-    return result < 0 ? result : protocol;
+    CALL(result, getsockopt(fd, SOL_SOCKET, option, &value, &length));
+    return result < 0 ? result : value;
+}
+
+int system_protocol(int fd)
+{
+    return option_of(fd, SO_PROTOCOL);
+}
+
+int system_socket_type(int fd)
+{
+    return option_of(fd, SO_TYPE);
+}
+
+NOINLINE bool system_has_only_error(int fd)
+{
+    int bytes = 0;
+    int ready = system_poll(fd, POLLIN);
+    int result;
+
+    if (ready <= 0 || !(ready & POLLERR))
+        return false;
+    CALL(result, ioctl(fd, FIONREAD, &bytes));
+    return result == 0 && bytes == 0;
+}
+
+NOINLINE int system_epoll_create(void)
+{
+    int fd;
+
+    CALL(fd, epoll_create1(EPOLL_CLOEXEC));
+    return fd;
 }
 
 NOINLINE int system_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t data)

@@ -163,6 +163,67 @@ VTHREAD_API ssize_t vthread_writev_until(int fd, const struct iovec *vector, int
 VTHREAD_API ssize_t vthread_write_all(int fd, const void *buffer, size_t size);
 VTHREAD_API ssize_t vthread_write_all_until(int fd, const void *buffer, size_t size, int64_t deadline_ns);
 
+/* ---- messages ---- */
+
+/*
+ * recv(2) and its family, on sockets (else -ENOTSOCK).  Of one message each, or of what there is
+ * on a stream; a send on a stream takes what there is room for, as vthread_write does.
+ *
+ * flags are the system's:
+ *   MSG_DONTWAIT   do not wait: -EAGAIN
+ *   MSG_WAITALL    on a stream, receive until the buffer is full.  Less at the end of the stream;
+ *                  if a deadline, an interrupt or an error came first, after which the next
+ *                  call reports the latter two; and where control data came with it
+ *   MSG_PEEK       what is seen stays there
+ *   MSG_OOB, MSG_ERRQUEUE   never wait: -EINVAL or -EAGAIN if there is nothing.  They do not
+ *                  queue up behind those who wait for ordinary data
+ *   MSG_CMSG_CLOEXEC   should be given by those who receive descriptors: these are foreign ones,
+ *                  as their sender made them
+ *   MSG_FASTOPEN   sends once the connection stands, if the kernel cannot earlier
+ * MSG_NOSIGNAL is always on.
+ *
+ * Unlike vthread_read of nothing, to receive into no buffer takes a datagram.
+ *
+ * To send to the name of a unix datagram socket that has no room is tried again every 2 ms, for
+ * the system does not tell when it has; a connected one waits for the event.
+ *
+ * Return the number of bytes (with MSG_TRUNC that of the datagram), or -Exxx; address, length
+ * and the message's lengths and flags as the system does, and unchanged on an error.
+ */
+VTHREAD_API ssize_t vthread_recv(int fd, void *buffer, size_t size, int flags);
+VTHREAD_API ssize_t vthread_recv_until(int fd, void *buffer, size_t size, int flags, int64_t deadline_ns);
+VTHREAD_API ssize_t vthread_send(int fd, const void *buffer, size_t size, int flags);
+VTHREAD_API ssize_t vthread_send_until(int fd, const void *buffer, size_t size, int flags, int64_t deadline_ns);
+
+/* address may be NULL; then so may length. */
+VTHREAD_API ssize_t vthread_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
+                                     socklen_t *length);
+VTHREAD_API ssize_t vthread_recvfrom_until(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
+                                           socklen_t *length, int64_t deadline_ns);
+VTHREAD_API ssize_t vthread_sendto(int fd, const void *buffer, size_t size, int flags, const struct sockaddr *address,
+                                   socklen_t length);
+VTHREAD_API ssize_t vthread_sendto_until(int fd, const void *buffer, size_t size, int flags,
+                                         const struct sockaddr *address, socklen_t length, int64_t deadline_ns);
+
+VTHREAD_API ssize_t vthread_recvmsg(int fd, struct msghdr *message, int flags);
+VTHREAD_API ssize_t vthread_recvmsg_until(int fd, struct msghdr *message, int flags, int64_t deadline_ns);
+VTHREAD_API ssize_t vthread_sendmsg(int fd, const struct msghdr *message, int flags);
+VTHREAD_API ssize_t vthread_sendmsg_until(int fd, const struct msghdr *message, int flags, int64_t deadline_ns);
+
+/*
+ * Several messages with one system call (struct mmsghdr is in <sys/socket.h>, with _GNU_SOURCE).
+ * They wait for one, and then take those that are there, or those there is room for.
+ *
+ * Return the number of messages, or -Exxx.
+ */
+struct mmsghdr;
+VTHREAD_API int vthread_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+VTHREAD_API int vthread_recvmmsg_until(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                                       int64_t deadline_ns);
+VTHREAD_API int vthread_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+VTHREAD_API int vthread_sendmmsg_until(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                                       int64_t deadline_ns);
+
 /* ---- ending ---- */
 
 /* shutdown(2): those who wait find out.  Returns 0 or Exxx. */
@@ -182,9 +243,31 @@ VTHREAD_API int vthread_close(int fd);
  * events: POLLIN, POLLOUT or both.
  *
  * Returns what poll reports (POLLERR and POLLHUP too), or -Exxx.  Files are always ready.
+ *
+ * It tells the state, not a change of it (level, not edge): as long as there is something to
+ * read, it returns at once, whoever made the descriptor.  Others may have read it by
+ * the time the caller does, so what it then calls should be one that waits, or that reports
+ * EAGAIN.  Nothing stays registered when it returns.
  */
 VTHREAD_API int vthread_wait_fd(int fd, int events);
 VTHREAD_API int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns);
+
+/*
+ * poll(2) for several descriptors, with its meaning: any events, POLLERR, POLLHUP and
+ * POLLNVAL unasked, entries with a negative fd passed over, a descriptor in several entries.
+ * With no entries it sleeps.
+ *
+ * Returns how many entries have revents; 0, not -ETIMEDOUT, when the deadline has passed, and
+ * VTHREAD_NOW only looks; or -EINTR, -EFAULT, -EINVAL (count above RLIMIT_NOFILE), -ENOMEM.
+ * On an error revents are undefined.
+ *
+ * An entry whose descriptor is closed meanwhile gets POLLNVAL, whatever has its number by then.
+ * Level, not edge, as above.  It costs two system calls for each entry that is waited for; entries
+ * that ask for neither POLLIN nor POLLOUT, or for POLLPRI, take one more descriptor for
+ * the time of the call (-EMFILE).
+ */
+VTHREAD_API int vthread_poll(struct pollfd *fds, nfds_t count);
+VTHREAD_API int vthread_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns);
 
 /*
  * Before a plain close(2), dup2(2) or fclose of a descriptor that calls of this
