@@ -287,6 +287,33 @@ NOINLINE int system_close(int fd)
     return result;
 }
 
+NOINLINE int system_replace(int fd, int by)
+{
+    int before = errno;
+    int result;
+
+    do
+        result = dup3(by, fd, O_CLOEXEC);
+    while (result < 0 && (errno == EINTR || errno == EBUSY)); /* the latter: another thread is about to open it */
+    if (result < 0)
+        result = -errno;
+    errno = before;
+    return result < 0 ? result : 0;
+}
+
+NOINLINE int system_dead_socket(void)
+{
+    int fds[2];
+    int result;
+
+    CALL(result, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds));
+    if (result < 0)
+        return result;
+    system_shutdown(fds[0], SHUT_RDWR);
+    system_close(fds[1]);
+    return fds[0];
+}
+
 static NOINLINE int option_of(int fd, int option)
 {
     int value = 0;

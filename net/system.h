@@ -46,6 +46,10 @@ int system_listen(int fd, int backlog);
 int system_set_option(int fd, int level, int option, int value);
 int system_shutdown(int fd, int how);
 int system_close(int fd);
+/* Close what is there and put a duplicate of the other in its place. */
+int system_replace(int fd, int by);
+/* A socket that has hung up. */
+int system_dead_socket(void);
 
 /* A socket's SO_PROTOCOL and SO_TYPE, or -Exxx. */
 int system_protocol(int fd);

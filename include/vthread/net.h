@@ -33,11 +33,12 @@
  * (-EPIPE).  Signals that interrupt a system call are not seen.
  *
  * What ends a wait, besides what it waits for; in calls that return counts, negative:
- *     ETIMEDOUT  the deadline passed.  One that has passed already: the call is made
- *                once, and does not wait
+ *     ETIMEDOUT  the deadline passed, the call's or the descriptor's (vthread_fd_set_deadline).
+ *                One that has passed already: the call is made once, and does not wait
  *     EINTR      the thread was interrupted (vthread_interrupt), before the call or in
  *                it; its flag is cleared, and nothing was transferred
- *     ECANCELED  the descriptor was closed meanwhile, with vthread_close
+ *     ECANCELED  the descriptor was closed meanwhile, with vthread_close or by an interrupt
+ *                (vthread_fd_set_interrupt_closes)
  * and any call:
  *     EBADF      no open descriptor            ENOTSUP   in the child of a fork
  *     ENOMEM     no memory                     ECANCELED the runtime is shutting down
@@ -60,6 +61,7 @@
 #define VTHREAD_NET_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -268,6 +270,29 @@ VTHREAD_API int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns);
  */
 VTHREAD_API int vthread_poll(struct pollfd *fds, nfds_t count);
 VTHREAD_API int vthread_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns);
+
+/*
+ * Deadlines for all calls on the descriptor that read and accept, and that write and connect; of a
+ * call's own and these the sooner holds.  VTHREAD_FOREVER takes one back.  They hold for calls that
+ * wait already, too, and until they are set anew or the descriptor is closed.  Not for
+ * vthread_wait_fd and vthread_poll, nor for files.
+ *
+ * Returns 0, EBADF, ENOMEM, EMFILE (a number above 4,194,303).
+ */
+VTHREAD_API int vthread_fd_set_deadline(int fd, int64_t read_ns, int64_t write_ns);
+
+/*
+ * Whether an interrupt closes the descriptor, as with the channels of Java.  The call that it
+ * ends, or that an interrupted thread begins, then returns -ECANCELED rather than -EINTR, and the
+ * flag stays set; so do calls of other threads that wait.  The peer sees the end.
+ *
+ * The number stays taken, so that nobody closes another's file by mistake: calls on
+ * it return -ECANCELED, and for vthread_poll it has hung up, until it is closed with vthread_close.
+ * Without effect on vthread_wait_fd, vthread_poll and files.
+ *
+ * Returns 0, EBADF, ENOMEM, EMFILE.
+ */
+VTHREAD_API int vthread_fd_set_interrupt_closes(int fd, bool on);
 
 /*
  * Before a plain close(2), dup2(2) or fclose of a descriptor that calls of this
