@@ -10,6 +10,7 @@
 #include <vthread/net.h>
 
 #include "base/attributes.h"
+#include "net/io.h"
 #include "net/operation.h"
 #include "net/system.h"
 #include "vthread/thread.h"
@@ -98,6 +99,11 @@ static inline ssize_t try_write(struct operation *op, const void *buffer, size_t
         return system_send(op->fd, buffer, size, 0);
     vector = (struct iovec){(void *)(uintptr_t)buffer, size};
     return write_other(op, &vector, 1);
+}
+
+ssize_t io_try_write(struct operation *op, const void *buffer, size_t size)
+{
+    return try_write(op, buffer, size);
 }
 
 /* ---- whole calls ---- */

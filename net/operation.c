@@ -53,8 +53,11 @@ static COLD int interrupted_before(struct operation *op)
     return -EINTR;
 }
 
-/* -EAGAIN: the file was closed in between; the number may be another's by now. */
-static int try_begin(struct operation *op)
+/*
+ * queue: wait for one's turn.  -EAGAIN: the file was closed in between; the number may be another's by now.  -EBUSY: it
+ * is not our turn.
+ */
+static int try_begin(struct operation *op, bool queue)
 {
     int error = descriptor_get(op->fd, &op->d);
     struct place place;
@@ -72,7 +75,8 @@ static int try_begin(struct operation *op)
         return -ECANCELED;
     place = place_of(op);
     if (!slot_try_acquire(&op->d->slot[op->direction]))
-        error = descriptor_acquire_slow(op->d, (enum slot_direction)op->direction, op->self, op->deadline_ns);
+        error = queue ? descriptor_acquire_slow(op->d, (enum slot_direction)op->direction, op->self, op->deadline_ns)
+                      : -EBUSY;
     if (error == 0 && atomic_load_relaxed(&op->d->kind) != kind) {
         release(op);
         error = -EAGAIN;
@@ -84,9 +88,21 @@ static COLD int begin_slow(struct operation *op)
 {
     int error;
 
-    while ((error = try_begin(op)) == -EAGAIN)
+    while ((error = try_begin(op, true)) == -EAGAIN)
         descriptor_await_close(op->d);
     return error;
+}
+
+int operation_try_begin(struct operation *op, int fd, enum slot_direction direction)
+{
+    int error;
+
+    op->self = NULL;
+    op->fd = fd;
+    op->direction = (uint8_t)direction;
+    op->deadline_ns = INT64_MIN;
+    error = try_begin(op, false);
+    return error == -EAGAIN ? -EBUSY : error;
 }
 
 int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns)

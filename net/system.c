@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -160,41 +161,94 @@ NOINLINE ssize_t system_readv(int fd, const struct iovec *vector, int count)
     return n;
 }
 
-/* A platform thread may have SIGPIPE open: hold it back, and swallow the one that this write raised. */
-static ssize_t writev_without_signal(int fd, const struct iovec *vector, int count)
-{
-    static const struct timespec now;
-    sigset_t pipe;
+/*
+ * Calls that may raise SIGPIPE.  Carriers have it blocked for good, and nobody asks what is pending on them.  A
+ * platform thread may have it open: hold it back meanwhile, and swallow the one that the call raised.
+ */
+struct pipe_signal {
     sigset_t old;
-    sigset_t pending;
     bool was_pending;
-    ssize_t n;
+};
 
+static void hold_back_sigpipe(struct pipe_signal *s)
+{
+    sigset_t pipe;
+    sigset_t pending;
+
+    if (carrier_self() != NULL)
+        return;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     sigemptyset(&pending);
     sigpending(&pending);
-    was_pending = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    CALL(n, writev(fd, vector, count));
-    if (n == -EPIPE && !was_pending) {
+    s->was_pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe, &s->old);
+}
+
+static void let_sigpipe(const struct pipe_signal *s, bool raised)
+{
+    static const struct timespec now;
+    sigset_t pipe;
+
+    if (carrier_self() != NULL)
+        return;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (raised && !s->was_pending) {
         int taken;
 
         CALL(taken, sigtimedwait(&pipe, NULL, &now));
         (void)taken; /* none: it is ignored, or went to somebody else */
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return n;
+    pthread_sigmask(SIG_SETMASK, &s->old, NULL);
 }
 
 NOINLINE ssize_t system_writev(int fd, const struct iovec *vector, int count)
 {
+    struct pipe_signal s;
     ssize_t n;
 
-    if (carrier_self() == NULL)
-        return writev_without_signal(fd, vector, count);
-    /* Carriers have it blocked for good, and nobody asks what is pending on them. */
+    hold_back_sigpipe(&s);
     CALL(n, writev(fd, vector, count));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE ssize_t system_sendfile(int out, int in, off_t *offset, size_t count)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, sendfile(out, in, offset, count));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, splice(in, in_offset, out, out_offset, count, flags));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE off_t system_seek(int fd, off_t offset, int whence)
+{
+    off_t at;
+
+    CALL(at, lseek(fd, offset, whence));
+    return at;
+}
+
+NOINLINE ssize_t system_pread(int fd, void *buffer, size_t size, off_t offset)
+{
+    ssize_t n;
+
+    CALL(n, pread(fd, buffer, size, offset));
     return n;
 }
 

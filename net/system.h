@@ -32,6 +32,14 @@ int system_transmit_many(int fd, struct mmsghdr *messages, unsigned count, int f
 ssize_t system_readv(int fd, const struct iovec *vector, int count);
 ssize_t system_writev(int fd, const struct iovec *vector, int count);
 
+/* Files. */
+off_t system_seek(int fd, off_t offset, int whence);
+ssize_t system_pread(int fd, void *buffer, size_t size, off_t offset);
+
+/* offset may be NULL; EPIPE raises no signal. */
+ssize_t system_sendfile(int out, int in, off_t *offset, size_t count);
+ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags);
+
 /* Events that are there now, or 0. */
 int system_poll(int fd, int events);
 /* poll(2) without waiting. */

@@ -42,7 +42,8 @@ struct watcher {
     ATOMIC(bool) any_closed; /* one of the watches is */
     struct pollfd *fds;      /* the thread's own: a copy of what it asks for */
     nfds_t count;
-    int epoll; /* the set of unusual entries, or -1 */
+    nfds_t asked; /* so many, the first ones, are waited for; of the others only closing matters */
+    int epoll;    /* the set of unusual entries, or -1 */
     struct event epoll_event;
     struct watch watches[];
 };
@@ -117,7 +118,7 @@ static int link_watch(struct watcher *w, nfds_t i, struct descriptor **ret_closi
     if (slot_is_closed(&d->slot[SLOT_READ])) {
         *ret_closing = d;
         error = -EAGAIN;
-    } else if (is_usual(w->fds[i].events)) {
+    } else if (i < w->asked && is_usual(w->fds[i].events)) {
         error = assign(watch, w->fds[i].fd, w->fds[i].events);
     }
     if (error == 0) {
@@ -153,7 +154,7 @@ static uint32_t unusual_events(const struct watcher *w, int fd)
 {
     uint32_t events = 0;
 
-    for (nfds_t i = 0; i < w->count; i++)
+    for (nfds_t i = 0; i < w->asked; i++)
         if (w->fds[i].fd == fd && !is_usual(w->fds[i].events))
             events |= (uint32_t)(unsigned short)w->fds[i].events; /* epoll's bits are poll's */
     return events;
@@ -190,7 +191,7 @@ static void discard(struct watcher *w)
 }
 
 /* 0, -EAGAIN: look again, one of them has just been closed; or an error. */
-static int make(const struct pollfd *fds, nfds_t count, struct watcher **ret_watcher)
+static int make(const struct pollfd *fds, nfds_t count, nfds_t asked, struct watcher **ret_watcher)
 {
     size_t bytes = sizeof(struct watcher) + count * (sizeof(struct watch) + sizeof(struct pollfd));
     struct watcher *w = memory_alloc(bytes);
@@ -200,6 +201,7 @@ static int make(const struct pollfd *fds, nfds_t count, struct watcher **ret_wat
     if (w == NULL)
         return -ENOMEM;
     w->count = count;
+    w->asked = asked;
     w->epoll = -1;
     w->fds = (struct pollfd *)(void *)&w->watches[count];
     if (count > 0)
@@ -207,7 +209,7 @@ static int make(const struct pollfd *fds, nfds_t count, struct watcher **ret_wat
     for (nfds_t i = 0; i < count && error == 0; i++)
         if (fds[i].fd >= 0) {
             error = link_watch(w, i, &closing);
-            if (error == 0 && !is_usual(fds[i].events))
+            if (error == 0 && i < asked && !is_usual(fds[i].events))
                 error = add_unusual(w, fds[i].fd);
         }
     if (error == 0) {
@@ -245,7 +247,7 @@ static int arm(struct watcher *w)
 /* How many have something to say, or -Exxx.  The number of one that was closed may be another's by now. */
 static int look(struct watcher *w)
 {
-    int n = system_poll_all(w->fds, w->count);
+    int n = system_poll_all(w->fds, w->asked);
 
     /* acquire: pairs with watch_cancel_all_locked. */
     if (n < 0 || LIKELY(!atomic_load_acquire(&w->any_closed)))
@@ -284,7 +286,7 @@ static int wait(struct watcher *w, struct thread *self, int64_t deadline_ns)
 }
 
 /* The same.  *ret_closed: one of them was closed meanwhile. */
-static int poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns, bool *ret_closed)
+static int poll_until(struct pollfd *fds, nfds_t count, nfds_t asked, int64_t deadline_ns, bool *ret_closed)
 {
     int n = net_enter();
     struct watcher *w;
@@ -300,12 +302,12 @@ static int poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns, boo
         return -EINTR;
     }
     do {
-        n = system_poll_all(fds, count);
+        n = system_poll_all(fds, asked);
         if (n != 0)
             return n;
         if (deadline_ns != INT64_MAX && deadline_ns <= vthread_now_ns())
             return 0;
-        n = make(fds, count, &w);
+        n = make(fds, count, asked, &w);
     } while (n == -EAGAIN);
     if (n != 0)
         return n;
@@ -325,20 +327,20 @@ int vthread_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
         return -EFAULT;
     if (count > INT_MAX) /* of which the system would see the low half */
         return -EINVAL;
-    return poll_until(fds, count, deadline_ns, &closed);
+    return poll_until(fds, count, count, deadline_ns, &closed);
 }
 
-int watch_wait(int fd, int events, int64_t deadline_ns)
+int watch_wait(int fd, int events, int also, int64_t deadline_ns)
 {
-    struct pollfd p = {.fd = fd, .events = (short)events};
+    struct pollfd fds[2] = {{.fd = fd, .events = (short)events}, {.fd = also}};
     bool closed = false;
-    int n = fd < 0 ? -EBADF : poll_until(&p, 1, deadline_ns, &closed);
+    int n = fd < 0 ? -EBADF : poll_until(fds, also < 0 ? 1 : 2, 1, deadline_ns, &closed);
 
     if (n <= 0)
         return n < 0 ? n : -ETIMEDOUT;
-    if (p.revents & POLLNVAL)
-        return closed ? -ECANCELED : -EBADF;
-    return p.revents;
+    if (closed)
+        return -ECANCELED;
+    return (fds[0].revents & POLLNVAL) ? -EBADF : fds[0].revents;
 }
 
 int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns)
@@ -348,7 +350,7 @@ int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns)
 
         return error != 0 ? error : -EINVAL;
     }
-    return watch_wait(fd, events, deadline_ns);
+    return watch_wait(fd, events, -1, deadline_ns);
 }
 
 /* ---- without a deadline ---- */

@@ -13,11 +13,11 @@
 struct descriptor;
 
 /*
- * As vthread_wait_fd_until, for this layer's own use: POLLIN, POLLOUT or both.  The descriptor may have been closed
- * and opened anew since the caller looked at it last.
+ * As vthread_wait_fd_until, for this layer's own use.  also: -1, or a descriptor whose closing ends the wait, too
+ * (-ECANCELED).  Either may have been closed and opened anew since the caller looked at it last.
  */
 MAY_SWITCH
-int watch_wait(int fd, int events, int64_t deadline_ns);
+int watch_wait(int fd, int events, int also, int64_t deadline_ns);
 
 /* By the closer, with the descriptor's lock. */
 void watch_cancel_all_locked(struct descriptor *d);

@@ -226,6 +226,36 @@ VTHREAD_API int vthread_sendmmsg(int fd, struct mmsghdr *messages, unsigned coun
 VTHREAD_API int vthread_sendmmsg_until(int fd, struct mmsghdr *messages, unsigned count, int flags,
                                        int64_t deadline_ns);
 
+/* ---- inside the kernel ---- */
+
+/*
+ * sendfile(2): from a file to anything else, as much as there is room for, at least one byte.
+ *
+ * offset: where to begin, and then the byte after the last one sent; NULL: the file's own
+ * position.  The file is read in a blocking section.  To what was made elsewhere and blocks
+ * (pipes, sockets without O_NONBLOCK) the bytes are copied through memory.
+ *
+ * Returns how many were sent, 0 at the end of the file, or -Exxx (-EINVAL: `in` is no file).
+ */
+VTHREAD_API ssize_t vthread_sendfile(int out, int in, off_t *offset, size_t count);
+VTHREAD_API ssize_t vthread_sendfile_until(int out, int in, off_t *offset, size_t count, int64_t deadline_ns);
+
+/*
+ * splice(2): from or to a pipe, as much as there is and there is room for, at least one byte.
+ *
+ * Offsets are for files, else NULL.  flags: SPLICE_F_MOVE, SPLICE_F_MORE; with
+ * SPLICE_F_NONBLOCK it does not wait (-EAGAIN).  It waits for either side, but not in turn with
+ * others: whoever comes while it waits goes first.  Closing either ends it (-ECANCELED), an
+ * interrupt closes neither; a descriptor's deadline that is set while it waits holds from its next
+ * wait.
+ *
+ * Returns how many bytes, 0 at the end, or -Exxx (-EINVAL: neither is a pipe, or `out` is a socket
+ * made elsewhere without O_NONBLOCK, where splice cannot be kept from blocking).
+ */
+VTHREAD_API ssize_t vthread_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags);
+VTHREAD_API ssize_t vthread_splice_until(int in, off_t *in_offset, int out, off_t *out_offset, size_t count,
+                                         unsigned flags, int64_t deadline_ns);
+
 /* ---- ending ---- */
 
 /* shutdown(2): those who wait find out.  Returns 0 or Exxx. */
