@@ -33,7 +33,7 @@ static inline struct place place_of(struct operation *op)
 }
 
 /* The call is not in the slot any more.  The error to return. */
-static COLD int interrupted(struct operation *op, struct place place)
+static COLD int on_interrupt(struct operation *op, struct place place)
 {
     if (place.closes) {
         option_close_by_interrupt(op->d, op->fd, place.generation);
@@ -43,12 +43,12 @@ static COLD int interrupted(struct operation *op, struct place place)
     return -EINTR;
 }
 
-static COLD int interrupted_before(struct operation *op)
+static COLD int on_interrupt_before(struct operation *op)
 {
     int error = descriptor_get(op->fd, &op->d);
 
     if (error == 0)
-        return interrupted(op, place_of(op));
+        return on_interrupt(op, place_of(op));
     word_clear(&op->self->word, WORD_INTERRUPTED);
     return -EINTR;
 }
@@ -81,7 +81,7 @@ static int try_begin(struct operation *op, bool queue)
         release(op);
         error = -EAGAIN;
     }
-    return error == -EINTR ? interrupted(op, place) : error;
+    return error == -EINTR ? on_interrupt(op, place) : error;
 }
 
 static COLD int begin_slow(struct operation *op)
@@ -119,7 +119,7 @@ int operation_begin(struct operation *op, int fd, enum slot_direction direction,
     op->deadline_ns = deadline_ns;
     /* relaxed: who interrupts us now may as well have come later; a wait looks again. */
     if (UNLIKELY(atomic_load_relaxed(&op->self->word) & WORD_INTERRUPTED))
-        return interrupted_before(op);
+        return on_interrupt_before(op);
     op->d = descriptor_find(fd);
     if (LIKELY(op->d != NULL) && LIKELY(atomic_load_relaxed(&op->d->kind) == KIND_OWN_SOCKET) &&
         LIKELY(slot_try_acquire(&op->d->slot[direction]))) {
@@ -196,7 +196,7 @@ static inline int after_wait(struct operation *op, int error)
 
         release(op);
         if (error == -EINTR)
-            error = interrupted(op, place);
+            error = on_interrupt(op, place);
     }
     return error;
 }

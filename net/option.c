@@ -13,7 +13,7 @@ struct deadlines {
     ATOMIC(int64_t) of[2];
 };
 
-static ATOMIC(struct deadlines *) pages[DESCRIPTOR_PAGES];
+static ATOMIC(struct deadlines *) deadline_pages[DESCRIPTOR_PAGES];
 
 static struct {
     struct lock lock; /* pages are made, and this */
@@ -24,21 +24,21 @@ static struct {
 
 int64_t option_deadline(int fd, enum slot_direction direction)
 {
-    /* acquire: pairs with the release in make_page. */
-    struct deadlines *page = atomic_load_acquire(&pages[fd / DESCRIPTORS_PER_PAGE]);
+    /* acquire: pairs with the release in make_deadlines. */
+    struct deadlines *page = atomic_load_acquire(&deadline_pages[fd / DESCRIPTORS_PER_PAGE]);
 
     return page != NULL ? atomic_load_relaxed(&page[fd % DESCRIPTORS_PER_PAGE].of[direction]) : INT64_MAX;
 }
 
-static struct deadlines *make_page(unsigned i)
+static struct deadlines *make_deadlines(unsigned i)
 {
     struct deadlines *page;
 
     lock_acquire(&dead.lock);
-    page = atomic_load_relaxed(&pages[i]);
+    page = atomic_load_relaxed(&deadline_pages[i]);
     if (page == NULL) {
         page = memory_alloc(DESCRIPTORS_PER_PAGE * sizeof *page);
-        atomic_store_release(&pages[i], page);
+        atomic_store_release(&deadline_pages[i], page);
     }
     lock_release(&dead.lock);
     return page;
@@ -74,16 +74,14 @@ int vthread_fd_set_deadline(int fd, int64_t read_ns, int64_t write_ns)
 
     if (error != 0)
         return -error;
-    page = make_page((unsigned)fd / DESCRIPTORS_PER_PAGE);
+    page = make_deadlines((unsigned)fd / DESCRIPTORS_PER_PAGE);
     if (page != NULL) {
-        uint32_t generation = atomic_load_relaxed(&d->generation);
-
         page += fd % DESCRIPTORS_PER_PAGE;
         atomic_store_relaxed(&page->of[SLOT_READ], read_ns);
         atomic_store_relaxed(&page->of[SLOT_WRITE], write_ns);
         atomic_store_relaxed(&d->has_deadline, read_ns != INT64_MAX || write_ns != INT64_MAX);
         for (int i = 0; i < 2; i++)
-            tokens[i] = slot_event(&d->slot[i], generation, false);
+            tokens[i] = slot_notify(&d->slot[i]);
     }
     lock_release(&d->lock);
     for (int i = 0; i < 2 && page != NULL; i++)
@@ -136,8 +134,8 @@ void option_close_by_interrupt(struct descriptor *d, int fd, uint32_t generation
 void option_fini(void)
 {
     for (unsigned i = 0; i < DESCRIPTOR_PAGES; i++) {
-        memory_free(atomic_load_relaxed(&pages[i]));
-        atomic_store_relaxed(&pages[i], NULL);
+        memory_free(atomic_load_relaxed(&deadline_pages[i]));
+        atomic_store_relaxed(&deadline_pages[i], NULL);
     }
     if (dead.fd >= 0)
         system_close(dead.fd);

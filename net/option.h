@@ -8,9 +8,10 @@
  * A deadline holds for whoever has the slot.  Those in the queue behind wait for as long as their calls allow: when it
  * passes, the owner ends, and hands over to the next, who finds the same.
  *
- * Who sets one stores it, then leaves an event in the slots; an owner looks at it between its last CAS on the slot and
- * slot_prepare.  So either it sees the new one, or slot_prepare finds READY, or the event finds it WAITING: no wait
- * goes by a deadline of the past.
+ * Who sets one stores it, then notifies the slots (slot_notify); an owner looks at it between a CAS of its own on the
+ * slot and slot_prepare.  If that CAS comes after the notice, it acquires what was stored.  If not, the notice
+ * finds BUSY, and slot_prepare fails; or READY, and the owner clears it before it looks again; or WAITING, and wakes.
+ * So no wait goes by a deadline of the past.
  */
 #ifndef NET_OPTION_H
 #define NET_OPTION_H
@@ -26,7 +27,7 @@ COLD int64_t option_deadline(int fd, enum slot_direction direction);
 /* The sooner of the call's and the descriptor's. */
 static inline int64_t option_sooner(struct descriptor *d, int fd, enum slot_direction direction, int64_t deadline_ns)
 {
-    if (UNLIKELY(atomic_load_relaxed(&d->has_deadline))) { /* relaxed: ordered by the slot, see above */
+    if (UNLIKELY(atomic_load_relaxed(&d->has_deadline))) { /* relaxed: ordered by the slot */
         int64_t own_ns = option_deadline(fd, direction);
 
         return own_ns < deadline_ns ? own_ns : deadline_ns;
