@@ -82,6 +82,15 @@ int descriptor_opened(int fd, bool is_tcp)
     return 0;
 }
 
+void descriptor_renewed(int fd)
+{
+    /* acquire: as in net_enter. */
+    struct descriptor *d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
+
+    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
+        descriptor_finish_close(d, descriptor_begin_close(d, fd));
+}
+
 static int look_at(int fd)
 {
     int type = system_file_type(fd);

@@ -75,6 +75,9 @@ static inline struct descriptor *descriptor_find(int fd)
 /* The number has just been given to a new socket of ours.  0, -ENOMEM, -EMFILE. */
 int descriptor_opened(int fd, bool is_tcp);
 
+/* It has just been given to something of ours that is no socket: what was known of it is about a file that is gone. */
+void descriptor_renewed(int fd);
+
 /* The record of an open descriptor, looked at if need be.  0, -EBADF, -ENOMEM. */
 int descriptor_get(int fd, struct descriptor **ret_d);
 

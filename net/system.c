@@ -9,6 +9,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -456,6 +457,27 @@ NOINLINE int system_epoll_wait(int epoll, struct epoll_event *events, int count,
         n = wait_for_milliseconds(epoll, events, count, timeout_ns < 0 ? -1 : timeout_ns);
     errno = before;
     return n < 0 ? 0 : n;
+}
+
+NOINLINE pid_t system_waitpid(pid_t pid, int *ret_status, int options)
+{
+    pid_t found;
+
+    CALL(found, waitpid(pid, ret_status, options));
+    return found;
+}
+
+NOINLINE int system_pidfd(pid_t pid)
+{
+#ifdef SYS_pidfd_open
+    int fd;
+
+    CALL(fd, (int)syscall(SYS_pidfd_open, pid, 0u)); /* close-on-exec by itself */
+    return fd;
+#else
+    (void)pid;
+    return -ENOSYS;
+#endif
 }
 
 NOINLINE int system_is_nonblocking(int fd)

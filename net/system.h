@@ -65,6 +65,10 @@ int system_socket_type(int fd);
 /* Is there an error to be reported, and no data before it? */
 bool system_has_only_error(int fd);
 
+/* Children.  Less than 0 is -Exxx, which no number of a child is. */
+pid_t system_waitpid(pid_t pid, int *ret_status, int options);
+int system_pidfd(pid_t pid);
+
 /* epoll.  A wait that a signal interrupts finds nothing.  timeout_ns: 0 only looks, negative is for ever. */
 int system_epoll_create(void);
 int system_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t data);

@@ -91,16 +91,22 @@ extern "C" {
  *   -ENOENT      no such host     -EAGAIN  the name server does not answer now
  *   -EADDRINUSE, -EACCES, -EMFILE and whatever else bind(2) and socket(2) return
  *
- * SO_REUSEADDR is set, and TCP_NODELAY, which accepted connections inherit.  A name
- * that is no number is looked up in a blocking section, which no deadline ends.
+ * SO_REUSEADDR is set, and TCP_NODELAY, which accepted connections inherit.  Names are looked
+ * up as vthread_getaddrinfo (os.h) does; an interrupt ends that.
  */
 VTHREAD_API int vthread_listen_tcp(const char *address, int backlog, unsigned flags);
 
 /*
- * Connect to "host:port", trying the host's addresses in turn; an empty host is
- * this machine.  TCP_NODELAY is set.
+ * Connect to "host:port"; an empty host is this machine.  TCP_NODELAY is set.
  *
- * Returns the descriptor, or the errors above and those of connect(2).
+ * The host's addresses are tried one after the other, in the order of preference that the
+ * lookup gives them (not several at once, as "happy eyeballs" do): the next one when one refuses, cannot be
+ * reached, or has used up its share of the time.  The deadline is that of the whole, lookup
+ * included; what is left is shared equally among the addresses that are.  Without one, an
+ * address that is silent takes as long as the system lets connect(2) wait, some two minutes.
+ *
+ * Returns the descriptor, or the errors above and those of connect(2); of several the first
+ * address's.
  */
 VTHREAD_API int vthread_dial_tcp(const char *address);
 VTHREAD_API int vthread_dial_tcp_until(const char *address, int64_t deadline_ns);
