@@ -234,6 +234,8 @@ static int failed(int error, int *ret_error)
         return EAI_CANCELED;
     case ENOMEM:
         return EAI_MEMORY;
+    case EAGAIN: /* no thread to ask on */
+        return EAI_AGAIN;
     default:
         *ret_error = error;
         return EAI_SYSTEM;
