@@ -229,6 +229,19 @@ static void test_wait_all(void)
     }
 }
 
+/* Until what was sent has arrived, and the reader has taken it. */
+static void await_taken(const int fds[2])
+{
+    int on_the_way;
+    int there;
+
+    do {
+        vthread_yield();
+        CHECK_EQ(ioctl(fds[1], TIOCOUTQ, &on_the_way), 0);
+        CHECK_EQ(ioctl(fds[0], FIONREAD, &there), 0);
+    } while (on_the_way > 0 || there > 0);
+}
+
 static void *recv_then_again(void *arg)
 {
     char buffer[8];
@@ -247,16 +260,14 @@ static void test_wait_all_then_error(void)
     tcp_pair(fds);
     t = spawn(recv_then_again, fds[0]);
     CHECK_EQ(vthread_send(fds[1], "abc", 3, 0), 3);
-    for (int bytes = 1; bytes > 0;) /* until it has taken them */
-        CHECK_EQ(ioctl(fds[0], FIONREAD, &bytes), 0);
+    await_taken(fds);
     await_parked(t);
     CHECK_EQ(vthread_interrupt(t), 0);
     CHECK_EQ(join(t), -EINTR);
 
     t = spawn(recv_then_again, fds[0]);
     CHECK_EQ(vthread_send(fds[1], "abc", 3, 0), 3);
-    for (int bytes = 1; bytes > 0;)
-        CHECK_EQ(ioctl(fds[0], FIONREAD, &bytes), 0);
+    await_taken(fds);
     CHECK_EQ(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
     CHECK_EQ(vthread_close(fds[1]), 0);
     CHECK_EQ(join(t), -ECONNRESET);
@@ -377,8 +388,7 @@ static void test_descriptors(void)
         t = spawn(receive_descriptor, fds[0]);
         await_parked(t);
         CHECK_EQ(vthread_send(fds[1], "..", 2, 0), 2);
-        for (int bytes = 1; bytes > 0;)
-            CHECK_EQ(ioctl(fds[0], FIONREAD, &bytes), 0);
+        await_taken(fds);
         send_descriptor(fds[1], sent);
         fd = (int)join(t);
         CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
