@@ -259,6 +259,29 @@ static void test_close(void)
     }
 }
 
+/* Without a descriptor left, what is usual works, and what needs one says so. */
+static void test_out_of_descriptors(void)
+{
+    struct rlimit old;
+    struct rlimit few;
+    int fds[2];
+
+    tcp_pair(fds);
+    struct pollfd p = {fds[0], POLLIN, 0};
+
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = (struct rlimit){3, old.rlim_max}; /* all in use; and poll(2) wants no fewer than entries */
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    CHECK_EQ(vthread_poll_until(&p, 1, vthread_after_ms(2)), 0);
+    p.events = POLLPRI;
+    CHECK_EQ(vthread_poll(&p, 1), -EMFILE);
+    CHECK_EQ(vthread_write(fds[1], "x", 1), 1);
+    p.events = POLLIN;
+    CHECK_EQ(vthread_poll(&p, 1), 1);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    close_pair(fds);
+}
+
 /* It takes no turn: a reader that waits goes on waiting in its place, and both learn of the data. */
 static void *read_one(void *arg)
 {
@@ -334,6 +357,7 @@ int main(void)
         {"unusual", test_unusual, false},
         {"deadline and interrupt", test_deadline_and_interrupt, false},
         {"close", test_close, false},
+        {"out of descriptors", test_out_of_descriptors, false},
         {"beside a reader", test_beside_a_reader, false},
         {"ring", test_ring, false},
         {NULL, NULL, false},
