@@ -52,6 +52,8 @@ static void reset_locked(struct descriptor *d)
 
     atomic_store_relaxed(&d->kind, KIND_NONE);
     atomic_store_relaxed(&d->is_tcp, false);
+    atomic_store_relaxed(&d->has_deadline, false);
+    atomic_store_relaxed(&d->interrupt_closes, false);
     atomic_store_relaxed(&d->generation, generation);
     slot_reopen(&d->slot[SLOT_READ], generation);
     slot_reopen(&d->slot[SLOT_WRITE], generation);
@@ -78,6 +80,15 @@ int descriptor_opened(int fd, bool is_tcp)
     atomic_store_relaxed(&d->kind, KIND_OWN_SOCKET);
     lock_release(&d->lock);
     return 0;
+}
+
+void descriptor_renewed(int fd)
+{
+    /* acquire: as in net_enter. */
+    struct descriptor *d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
+
+    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
+        descriptor_finish_close(d, descriptor_begin_close(d, fd));
 }
 
 static int look_at(int fd)
@@ -249,8 +260,6 @@ COLD int descriptor_acquire_slow(struct descriptor *d, enum slot_direction direc
         lock_release(&d->lock);
         if (!queued) /* taken out: our turn has come, or the file was closed */
             return slot_resume(&d->slot[direction], token) == SLOT_OUSTED ? -ECANCELED : 0;
-        if (reason == EINTR)
-            word_clear(&self->word, WORD_INTERRUPTED);
         if (reason != 0)
             return -reason;
     }
@@ -285,19 +294,13 @@ COLD void descriptor_await_close(struct descriptor *d)
         sched_yield();
 }
 
-uint32_t descriptor_begin_close(struct descriptor *d, int fd)
+/* With the lock, which is given up. */
+static uint32_t begin_close_locked(struct descriptor *d, int fd)
 {
     struct slot_queue *queues[2];
     uint64_t owners[2];
     uint32_t generation;
 
-    lock_acquire(&d->lock);
-    while (slot_is_closed(&d->slot[SLOT_READ])) {
-        /* The file before ours: its number has been given back, and to us, but its closer is not quite done. */
-        lock_release(&d->lock);
-        descriptor_await_close(d);
-        lock_acquire(&d->lock);
-    }
     for (int i = 0; i < 2; i++) {
         owners[i] = slot_close(&d->slot[i]);
         queues[i] = d->queue[i];
@@ -319,11 +322,44 @@ uint32_t descriptor_begin_close(struct descriptor *d, int fd)
     return generation;
 }
 
+uint32_t descriptor_begin_close(struct descriptor *d, int fd)
+{
+    lock_acquire(&d->lock);
+    while (slot_is_closed(&d->slot[SLOT_READ])) {
+        /* The file before ours: its number has been given back, and to us, but its closer is not quite done. */
+        lock_release(&d->lock);
+        descriptor_await_close(d);
+        lock_acquire(&d->lock);
+    }
+    return begin_close_locked(d, fd);
+}
+
+bool descriptor_begin_close_of(struct descriptor *d, int fd, uint32_t generation)
+{
+    lock_acquire(&d->lock);
+    if (atomic_load_relaxed(&d->generation) != generation || slot_is_closed(&d->slot[SLOT_READ])) {
+        lock_release(&d->lock);
+        return false;
+    }
+    begin_close_locked(d, fd);
+    return true;
+}
+
 void descriptor_finish_close(struct descriptor *d, uint32_t generation)
 {
     lock_acquire(&d->lock);
     /* Else the number has been given out again, and its new owner has done it. */
     if (atomic_load_relaxed(&d->generation) == generation)
         reset_locked(d);
+    lock_release(&d->lock);
+}
+
+void descriptor_finish_dead(struct descriptor *d, uint32_t generation)
+{
+    lock_acquire(&d->lock);
+    if (atomic_load_relaxed(&d->generation) == generation) {
+        reset_locked(d);
+        atomic_store_relaxed(&d->kind, KIND_DEAD);
+    }
     lock_release(&d->lock);
 }

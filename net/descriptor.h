@@ -13,6 +13,7 @@
 #ifndef NET_DESCRIPTOR_H
 #define NET_DESCRIPTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ enum descriptor_kind {
     KIND_STREAM,      /* foreign, blocking (pipe, eventfd ...): poll before every call */
     KIND_TERMINAL,    /* a character device: reads as a stream, writes as a file */
     KIND_FILE,        /* cannot be waited for: calls run in a blocking section, without a slot */
+    KIND_DEAD,        /* closed by an interrupt; only the number is left (net/option.h) */
 };
 
 struct slot_queue;
@@ -44,6 +46,8 @@ struct descriptor {
     ATOMIC(uint8_t) kind;              /* changed under the lock; read by callers before they have the slot */
     ATOMIC(bool) registered;           /* an own socket's registration stands; set under the lock, by a slot's owner */
     ATOMIC(bool) is_tcp;               /* an own socket for which a short read means drained; set with kind */
+    ATOMIC(bool) has_deadline;         /* net/option.h; both changed under the lock */
+    ATOMIC(bool) interrupt_closes;
 };
 
 _Static_assert(sizeof(struct descriptor) <= CACHE_LINE, "a record is one cache line");
@@ -71,18 +75,26 @@ static inline struct descriptor *descriptor_find(int fd)
 /* The number has just been given to a new socket of ours.  0, -ENOMEM, -EMFILE. */
 int descriptor_opened(int fd, bool is_tcp);
 
+/* It has just been given to something of ours that is no socket: what was known of it is about a file that is gone. */
+void descriptor_renewed(int fd);
+
 /* The record of an open descriptor, looked at if need be.  0, -EBADF, -ENOMEM. */
 int descriptor_get(int fd, struct descriptor **ret_d);
 
 /* Oust everybody and forget all about it.  Then close(2), and finish with what this returns. */
 uint32_t descriptor_begin_close(struct descriptor *d, int fd);
 void descriptor_finish_close(struct descriptor *d, uint32_t generation);
+/* The same, if that file is still open: false, it is not, or somebody is closing it.  The number is not given back. */
+bool descriptor_begin_close_of(struct descriptor *d, int fd, uint32_t generation);
+void descriptor_finish_dead(struct descriptor *d, uint32_t generation);
 
 /* Somebody is closing it: wait until that is over. */
 void descriptor_await_close(struct descriptor *d);
 
-/* At a slot, the slow half: wait for one's turn.  0, or -ECANCELED, -EINTR, -ETIMEDOUT, -ENOMEM, -EAGAIN (being
- * closed). */
+/*
+ * At a slot, the slow half: wait for one's turn.  0, or -ECANCELED, -EINTR (the flag stays set), -ETIMEDOUT, -ENOMEM,
+ * -EAGAIN (being closed).
+ */
 struct thread;
 int descriptor_acquire_slow(struct descriptor *d, enum slot_direction direction, struct thread *self,
                             int64_t deadline_ns);

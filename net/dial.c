@@ -15,7 +15,9 @@
 #include <vthread/net.h>
 
 #include "base/attributes.h"
+#include "base/clock.h"
 #include "base/memory.h"
+#include "net/lookup.h"
 #include "net/poller.h"
 #include "net/socket.h"
 #include "net/system.h"
@@ -69,6 +71,10 @@ static int split(const char *text, struct place *place)
 static int error_of_lookup(int code, int system_error)
 {
     switch (code) {
+    case EAI_INTR:
+        return -EINTR;
+    case EAI_CANCELED:
+        return -ETIMEDOUT;
     case EAI_MEMORY:
         return -ENOMEM;
     case EAI_AGAIN:
@@ -100,15 +106,13 @@ static void keep(struct place *place, const struct addrinfo *list)
     }
 }
 
-static NOINLINE int look_up(const char *host, struct place *place, int flags)
+static int look_up(const char *host, struct place *place, int flags, int64_t deadline_ns)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags};
     struct addrinfo *list = NULL;
-    int before = errno;
-    int code = getaddrinfo(host, place->port, &hints, &list);
-    int system_error = errno;
+    int system_error;
+    int code = lookup_until(host, place->port, &hints, deadline_ns, &list, &system_error);
 
-    errno = before;
     if (code != 0)
         return error_of_lookup(code, system_error);
     keep(place, list);
@@ -116,18 +120,7 @@ static NOINLINE int look_up(const char *host, struct place *place, int flags)
     return place->count > 0 ? 0 : -ENOENT;
 }
 
-/* A name server or a file is asked: that blocks. */
-static COLD int look_up_blocking(const char *host, struct place *place, int flags)
-{
-    bool began = vthread_blocking_begin("getaddrinfo") == 0;
-    int error = look_up(host, place, flags);
-
-    if (began)
-        vthread_blocking_end();
-    return error;
-}
-
-static int resolve(struct place *place, bool passive)
+static int resolve(struct place *place, bool passive, int64_t deadline_ns)
 {
     int flags = passive ? AI_PASSIVE : 0;
     bool numeric_port = strspn(place->port, "0123456789") == strlen(place->port);
@@ -140,21 +133,18 @@ static int resolve(struct place *place, bool passive)
     }
     if (place->host[0] == '\0' && passive) {
         /* Any address, of both families where there are two. */
-        error = look_up("::", place, flags | AI_NUMERICHOST);
-        return look_up("0.0.0.0", place, flags | AI_NUMERICHOST) == 0 ? 0 : error;
+        error = look_up("::", place, flags | AI_NUMERICHOST, deadline_ns);
+        return look_up("0.0.0.0", place, flags | AI_NUMERICHOST, deadline_ns) == 0 ? 0 : error;
     }
     if (place->host[0] == '\0' || strcasecmp(place->host, "localhost") == 0) {
         /* RFC 6761: needs nobody to be asked. */
-        error = look_up("127.0.0.1", place, flags | AI_NUMERICHOST);
-        return look_up("::1", place, flags | AI_NUMERICHOST) == 0 ? 0 : error;
+        error = look_up("127.0.0.1", place, flags | AI_NUMERICHOST, deadline_ns);
+        return look_up("::1", place, flags | AI_NUMERICHOST, deadline_ns) == 0 ? 0 : error;
     }
-    error = look_up(place->host, place, flags | AI_NUMERICHOST);
-    if (error != -ENOENT && !(error == -EINVAL && !numeric_port))
-        return error;
-    return look_up_blocking(place->host, place, flags);
+    return look_up(place->host, place, flags, deadline_ns);
 }
 
-static int place_of(const char *text, bool passive, struct place **ret_place)
+static int place_of(const char *text, bool passive, int64_t deadline_ns, struct place **ret_place)
 {
     struct place *place;
     int error = net_enter();
@@ -166,7 +156,7 @@ static int place_of(const char *text, bool passive, struct place **ret_place)
         return -ENOMEM;
     error = split(text, place);
     if (error == 0)
-        error = resolve(place, passive);
+        error = resolve(place, passive, deadline_ns);
     if (error != 0) {
         memory_free(place);
         return error;
@@ -216,7 +206,7 @@ int vthread_listen_tcp(const char *address, int backlog, unsigned flags)
 
     if (backlog < 0 || (flags & ~VTHREAD_LISTEN_REUSEPORT))
         return -EINVAL;
-    fd = place_of(address, true, &place);
+    fd = place_of(address, true, VTHREAD_FOREVER, &place);
     if (fd != 0)
         return fd;
     for (int i = 0; i < place->count; i++) {
@@ -246,21 +236,32 @@ static int dial_at(const union address *address, socklen_t length, int64_t deadl
     return error;
 }
 
+/* Of the time that is left an equal share for each address that is: one that is silent leaves some to the others. */
+static int64_t share_of(int64_t deadline_ns, int addresses)
+{
+    int64_t now_ns = clock_now_ns();
+
+    if (deadline_ns == INT64_MAX || deadline_ns <= now_ns || addresses == 1)
+        return deadline_ns;
+    return now_ns + (deadline_ns - now_ns) / addresses;
+}
+
 int vthread_dial_tcp_until(const char *address, int64_t deadline_ns)
 {
     struct place *place;
-    int fd = place_of(address, false, &place);
+    int fd = place_of(address, false, deadline_ns, &place);
 
     if (fd != 0)
         return fd;
     for (int i = 0; i < place->count; i++) {
-        int error = dial_at(&place->addresses[i], place->lengths[i], deadline_ns);
+        int64_t share_ns = share_of(deadline_ns, place->count - i);
+        int error = dial_at(&place->addresses[i], place->lengths[i], share_ns);
 
         /* Of several failures the first is reported: the preferred address's. */
         if (i == 0 || error >= 0 || fd == -EAFNOSUPPORT)
             fd = error;
-        if (error >= 0 || error == -ETIMEDOUT || error == -EINTR || error == -ECANCELED || error == -EMFILE ||
-            error == -ENFILE)
+        if (error >= 0 || (error == -ETIMEDOUT && share_ns == deadline_ns) || error == -EINTR || error == -ECANCELED ||
+            error == -EMFILE || error == -ENFILE)
             break;
     }
     memory_free(place);

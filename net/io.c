@@ -10,6 +10,7 @@
 #include <vthread/net.h>
 
 #include "base/attributes.h"
+#include "net/io.h"
 #include "net/operation.h"
 #include "net/system.h"
 #include "vthread/thread.h"
@@ -85,7 +86,7 @@ static inline ssize_t try_read(struct operation *op, void *buffer, size_t size)
     struct iovec vector;
 
     if (LIKELY(is_socket(op)))
-        return system_recv(op->fd, buffer, size);
+        return system_recv(op->fd, buffer, size, 0);
     vector = (struct iovec){buffer, size};
     return read_other(op, &vector, 1);
 }
@@ -95,9 +96,14 @@ static inline ssize_t try_write(struct operation *op, const void *buffer, size_t
     struct iovec vector;
 
     if (LIKELY(is_socket(op)))
-        return system_send(op->fd, buffer, size);
+        return system_send(op->fd, buffer, size, 0);
     vector = (struct iovec){(void *)(uintptr_t)buffer, size};
     return write_other(op, &vector, 1);
+}
+
+ssize_t io_try_write(struct operation *op, const void *buffer, size_t size)
+{
+    return try_write(op, buffer, size);
 }
 
 /* ---- whole calls ---- */

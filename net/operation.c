@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "net/option.h"
 #include "net/poller.h"
 #include "vthread/thread.h"
 
@@ -30,10 +31,48 @@ static inline void release(struct operation *op)
     release_as(op, false);
 }
 
-/* -EAGAIN: the file was closed in between; the number may be another's by now. */
-static int try_begin(struct operation *op)
+/* What an interrupt must know of the file that it finds the call at: read while the call has its place there. */
+struct place {
+    uint32_t generation;
+    bool closes;
+};
+
+static inline struct place place_of(struct operation *op)
+{
+    /* relaxed: the file cannot change now, or (in the queue) has just been seen; the option was set before, or too
+     * late. */
+    return (struct place){atomic_load_relaxed(&op->d->generation), atomic_load_relaxed(&op->d->interrupt_closes)};
+}
+
+/* The call is not in the slot any more.  The error to return. */
+static COLD int on_interrupt(struct operation *op, struct place place)
+{
+    if (place.closes) {
+        option_close_by_interrupt(op->d, op->fd, place.generation);
+        return -ECANCELED; /* and the flag stays set */
+    }
+    word_clear(&op->self->word, WORD_INTERRUPTED);
+    return -EINTR;
+}
+
+static COLD int on_interrupt_before(struct operation *op)
 {
     int error = descriptor_get(op->fd, &op->d);
+
+    if (error == 0)
+        return on_interrupt(op, place_of(op));
+    word_clear(&op->self->word, WORD_INTERRUPTED);
+    return -EINTR;
+}
+
+/*
+ * queue: wait for one's turn.  -EAGAIN: the file was closed in between; the number may be another's by now.  -EBUSY: it
+ * is not our turn.
+ */
+static int try_begin(struct operation *op, bool queue)
+{
+    int error = descriptor_get(op->fd, &op->d);
+    struct place place;
     uint8_t kind;
 
     if (error != 0)
@@ -44,7 +83,12 @@ static int try_begin(struct operation *op)
     op->kind = kind == KIND_TERMINAL && op->direction == SLOT_WRITE ? KIND_FILE : kind;
     if (op->kind == KIND_FILE)
         return 0;
+    if (op->kind == KIND_DEAD)
+        return -ECANCELED;
+    place = place_of(op);
     if (!slot_try_acquire(&op->d->slot[op->direction])) {
+        if (!queue)
+            return -EBUSY;
         show_wait(op);
         error = descriptor_acquire_slow(op->d, (enum slot_direction)op->direction, op->self, op->deadline_ns);
         hide_wait(op);
@@ -53,16 +97,28 @@ static int try_begin(struct operation *op)
         release(op);
         error = -EAGAIN;
     }
-    return error;
+    return error == -EINTR ? on_interrupt(op, place) : error;
 }
 
 static COLD int begin_slow(struct operation *op)
 {
     int error;
 
-    while ((error = try_begin(op)) == -EAGAIN)
+    while ((error = try_begin(op, true)) == -EAGAIN)
         descriptor_await_close(op->d);
     return error;
+}
+
+int operation_try_begin(struct operation *op, int fd, enum slot_direction direction)
+{
+    int error;
+
+    op->self = NULL;
+    op->fd = fd;
+    op->direction = (uint8_t)direction;
+    op->deadline_ns = INT64_MIN;
+    error = try_begin(op, false);
+    return error == -EAGAIN ? -EBUSY : error;
 }
 
 int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns)
@@ -78,10 +134,8 @@ int operation_begin(struct operation *op, int fd, enum slot_direction direction,
     op->direction = (uint8_t)direction;
     op->deadline_ns = deadline_ns;
     /* relaxed: who interrupts us now may as well have come later; a wait looks again. */
-    if (UNLIKELY(atomic_load_relaxed(&op->self->word) & WORD_INTERRUPTED)) {
-        word_clear(&op->self->word, WORD_INTERRUPTED);
-        return -EINTR;
-    }
+    if (UNLIKELY(atomic_load_relaxed(&op->self->word) & WORD_INTERRUPTED))
+        return on_interrupt_before(op);
     op->d = descriptor_find(fd);
     if (LIKELY(op->d != NULL) && LIKELY(atomic_load_relaxed(&op->d->kind) == KIND_OWN_SOCKET) &&
         LIKELY(slot_try_acquire(&op->d->slot[direction]))) {
@@ -149,57 +203,74 @@ static int wait_as_owner(struct operation *op, int64_t deadline_ns, bool armed)
     }
     if (armed)
         poller_disarm(op->d, (enum slot_direction)op->direction);
-    if (reason == EINTR)
-        word_clear(&op->self->word, WORD_INTERRUPTED);
     return -reason;
+}
+
+/* After wait_as_owner: an error ends the operation. */
+static inline int after_wait(struct operation *op, int error)
+{
+    if (UNLIKELY(error != 0) && error != -ECANCELED) {
+        struct place place = place_of(op);
+
+        release(op);
+        if (error == -EINTR)
+            error = on_interrupt(op, place);
+    }
+    return error;
+}
+
+static inline int64_t deadline_of(struct operation *op)
+{
+    return option_sooner(op->d, op->fd, (enum slot_direction)op->direction, op->deadline_ns);
+}
+
+static inline bool has_passed(int64_t deadline_ns)
+{
+    return deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns();
 }
 
 int operation_wait(struct operation *op)
 {
+    int64_t deadline_ns = deadline_of(op);
     int error = 0;
 
-    if (op->deadline_ns != INT64_MAX && op->deadline_ns <= clock_now_ns())
+    if (has_passed(deadline_ns))
         error = -ETIMEDOUT;
     if (error == 0)
         error = poller_arm(op->d, op->fd, (enum slot_direction)op->direction);
     if (error == 0)
-        error = wait_as_owner(op, op->deadline_ns, true);
-    if (UNLIKELY(error != 0) && error != -ECANCELED)
-        release(op);
-    return error;
+        error = wait_as_owner(op, deadline_ns, true);
+    return after_wait(op, error);
 }
 
 int operation_wait_if_drained(struct operation *op)
 {
+    int64_t deadline_ns;
     int error;
 
     if (op->kind == KIND_FILE || !slot_is_drained(&op->d->slot[op->direction]))
         return 0;
-    if (op->deadline_ns != INT64_MAX && op->deadline_ns <= clock_now_ns())
+    deadline_ns = deadline_of(op);
+    if (has_passed(deadline_ns))
         return 0;
-    error = wait_as_owner(op, op->deadline_ns, false);
-    if (error == -ETIMEDOUT)
-        return 0;
-    if (UNLIKELY(error != 0) && error != -ECANCELED)
-        release(op);
-    return error;
+    error = wait_as_owner(op, deadline_ns, false);
+    return error == -ETIMEDOUT ? 0 : after_wait(op, error);
 }
 
 int operation_pause(struct operation *op, int64_t duration_ns)
 {
     int64_t now_ns = clock_now_ns();
     int64_t until_ns = now_ns + duration_ns;
+    int64_t deadline_ns = deadline_of(op);
     int error = -ETIMEDOUT;
 
-    if (until_ns > op->deadline_ns)
-        until_ns = op->deadline_ns;
+    if (until_ns > deadline_ns)
+        until_ns = deadline_ns;
     if (until_ns > now_ns)
         error = wait_as_owner(op, until_ns, false);
-    if (error == -ETIMEDOUT && op->deadline_ns > clock_now_ns())
+    if (error == -ETIMEDOUT && !has_passed(deadline_ns))
         error = 0;
-    if (error != 0 && error != -ECANCELED)
-        release(op);
-    return error;
+    return after_wait(op, error);
 }
 
 /* ---- running out of descriptors ---- */

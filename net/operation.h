@@ -36,6 +36,9 @@ struct operation {
 /* 0, or -Exxx.  For a KIND_FILE there is no slot, and no EAGAIN. */
 NODISCARD int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns);
 
+/* The same, but it waits for no turn, nor looks for interrupts: -EBUSY.  By who is inside another operation. */
+NODISCARD int operation_try_begin(struct operation *op, int fd, enum slot_direction direction);
+
 /* Returns result. */
 ssize_t operation_end(struct operation *op, ssize_t result);
 /* The same after a read of `size` bytes at most. */

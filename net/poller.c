@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "carrier/carrier.h"
 #include "net/operation.h"
+#include "net/option.h"
 #include "net/signal_internal.h"
 #include "net/system.h"
 
@@ -342,6 +343,7 @@ static void net_close(struct poller *poller)
     signal_fini();
     operation_fini();
     descriptor_fini();
+    option_fini();
     take_down();
     pthread_mutex_unlock(&net.lock);
 }

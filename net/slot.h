@@ -31,6 +31,8 @@
  *     IDLE, DRAINED    BUSY, DRAINED     caller    begins a call, which may wait before it asks the kernel
  *     DRAINED          not DRAINED       all       any other transition; an event in particular
  *
+ * Who changes what owners go by while they wait (net/option.h) does as the poller does.
+ *
  * A token names one wait of one thread: record index and wait number.  Wakes with a
  * past number fail (vthread/word.h), so whoever has taken a token out of the slot
  * may wake it however late.
@@ -301,6 +303,32 @@ NODISCARD static inline uint64_t slot_event(slot_word *slot, uint32_t generation
         if (ending)
             next |= SLOT_ENDING;
         if (next == w || atomic_cas_acq_rel(slot, &w, next))
+            return token;
+    }
+}
+
+/* ---- whoever changes what an owner goes by while it waits ---- */
+
+/*
+ * With the lock, and the slot open: as an event.  Returns the token to wake, or 0.  The word is written even if it
+ * stays the same: so whoever acquires the slot or prepares a wait after this sees what was changed before it.
+ */
+NODISCARD static inline uint64_t slot_notify(slot_word *slot)
+{
+    uint64_t w = atomic_load_relaxed(slot); /* the CAS orders */
+
+    for (;;) {
+        uint64_t token = 0;
+        uint64_t next = w & ~SLOT_DRAINED;
+
+        if (slot_state(w) == SLOT_WAITING) {
+            token = w & SLOT_TOKEN_MASK;
+            next = slot_with(w, SLOT_WOKEN, token);
+        } else if (slot_state(w) == SLOT_BUSY) {
+            next = slot_with(w, SLOT_READY, 0);
+        }
+        ASSERT2(!(w & SLOT_CLOSED));
+        if (atomic_cas_acq_rel(slot, &w, next))
             return token;
     }
 }

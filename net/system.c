@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -61,41 +64,41 @@ static inline long transfer(long number, long fd, const void *buffer, size_t siz
 #endif
 }
 
-ssize_t system_recv(int fd, void *buffer, size_t size)
+ssize_t system_recv(int fd, void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
     do
-        n = transfer(SYS_recvfrom, fd, buffer, size, MSG_DONTWAIT);
+        n = transfer(SYS_recvfrom, fd, buffer, size, flags | MSG_DONTWAIT);
     while (UNLIKELY(n == -EINTR));
     return n;
 }
 
-ssize_t system_send(int fd, const void *buffer, size_t size)
+ssize_t system_send(int fd, const void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
     do
-        n = transfer(SYS_sendto, fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = transfer(SYS_sendto, fd, buffer, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
     while (UNLIKELY(n == -EINTR));
     return n;
 }
 
 #else
 
-NOINLINE ssize_t system_recv(int fd, void *buffer, size_t size)
+NOINLINE ssize_t system_recv(int fd, void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
-    CALL(n, recv(fd, buffer, size, MSG_DONTWAIT));
+    CALL(n, recv(fd, buffer, size, flags | MSG_DONTWAIT));
     return n;
 }
 
-NOINLINE ssize_t system_send(int fd, const void *buffer, size_t size)
+NOINLINE ssize_t system_send(int fd, const void *buffer, size_t size, int flags)
 {
     ssize_t n;
 
-    CALL(n, send(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL));
+    CALL(n, send(fd, buffer, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     return n;
 }
 
@@ -119,6 +122,38 @@ NOINLINE ssize_t system_send_vector(int fd, const struct iovec *vector, int coun
     return n;
 }
 
+NOINLINE ssize_t system_receive(int fd, struct msghdr *message, int flags)
+{
+    ssize_t n;
+
+    CALL(n, recvmsg(fd, message, flags | MSG_DONTWAIT));
+    return n;
+}
+
+NOINLINE ssize_t system_transmit(int fd, const struct msghdr *message, int flags)
+{
+    ssize_t n;
+
+    CALL(n, sendmsg(fd, message, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
+NOINLINE int system_receive_many(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    int n;
+
+    CALL(n, recvmmsg(fd, messages, count, flags | MSG_DONTWAIT, NULL));
+    return n;
+}
+
+NOINLINE int system_transmit_many(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    int n;
+
+    CALL(n, sendmmsg(fd, messages, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+    return n;
+}
+
 NOINLINE ssize_t system_readv(int fd, const struct iovec *vector, int count)
 {
     ssize_t n;
@@ -127,41 +162,94 @@ NOINLINE ssize_t system_readv(int fd, const struct iovec *vector, int count)
     return n;
 }
 
-/* A platform thread may have SIGPIPE open: hold it back, and swallow the one that this write raised. */
-static ssize_t writev_without_signal(int fd, const struct iovec *vector, int count)
-{
-    static const struct timespec now;
-    sigset_t pipe;
+/*
+ * Calls that may raise SIGPIPE.  Carriers have it blocked for good, and nobody asks what is pending on them.  A
+ * platform thread may have it open: hold it back meanwhile, and swallow the one that the call raised.
+ */
+struct pipe_signal {
     sigset_t old;
-    sigset_t pending;
     bool was_pending;
-    ssize_t n;
+};
 
+static void hold_back_sigpipe(struct pipe_signal *s)
+{
+    sigset_t pipe;
+    sigset_t pending;
+
+    if (carrier_self() != NULL)
+        return;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     sigemptyset(&pending);
     sigpending(&pending);
-    was_pending = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    CALL(n, writev(fd, vector, count));
-    if (n == -EPIPE && !was_pending) {
+    s->was_pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe, &s->old);
+}
+
+static void let_sigpipe(const struct pipe_signal *s, bool raised)
+{
+    static const struct timespec now;
+    sigset_t pipe;
+
+    if (carrier_self() != NULL)
+        return;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (raised && !s->was_pending) {
         int taken;
 
         CALL(taken, sigtimedwait(&pipe, NULL, &now));
         (void)taken; /* none: it is ignored, or went to somebody else */
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return n;
+    pthread_sigmask(SIG_SETMASK, &s->old, NULL);
 }
 
 NOINLINE ssize_t system_writev(int fd, const struct iovec *vector, int count)
 {
+    struct pipe_signal s;
     ssize_t n;
 
-    if (carrier_self() == NULL)
-        return writev_without_signal(fd, vector, count);
-    /* Carriers have it blocked for good, and nobody asks what is pending on them. */
+    hold_back_sigpipe(&s);
     CALL(n, writev(fd, vector, count));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE ssize_t system_sendfile(int out, int in, off_t *offset, size_t count)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, sendfile(out, in, offset, count));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, splice(in, in_offset, out, out_offset, count, flags));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE off_t system_seek(int fd, off_t offset, int whence)
+{
+    off_t at;
+
+    CALL(at, lseek(fd, offset, whence));
+    return at;
+}
+
+NOINLINE ssize_t system_pread(int fd, void *buffer, size_t size, off_t offset)
+{
+    ssize_t n;
+
+    CALL(n, pread(fd, buffer, size, offset));
     return n;
 }
 
@@ -172,6 +260,14 @@ NOINLINE int system_poll(int fd, int events)
 
     CALL(n, poll(&p, 1, 0));
     return n > 0 ? p.revents : n;
+}
+
+NOINLINE int system_poll_all(struct pollfd *fds, nfds_t count)
+{
+    int n;
+
+    CALL(n, poll(fds, count, 0));
+    return n;
 }
 
 NOINLINE int system_socket(int domain, int type, int protocol)
@@ -246,14 +342,71 @@ NOINLINE int system_close(int fd)
     return result;
 }
 
-NOINLINE int system_protocol(int fd)
+NOINLINE int system_replace(int fd, int by)
 {
-    int protocol = 0;
-    socklen_t length = sizeof protocol;
+    int before = errno;
     int result;
 
-    CALL(result, getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length));
-    return result < 0 ? result : protocol;
+    do
+        result = dup3(by, fd, O_CLOEXEC);
+    while (result < 0 && (errno == EINTR || errno == EBUSY)); /* the latter: another thread is about to open it */
+    if (result < 0)
+        result = -errno;
+    errno = before;
+    return result < 0 ? result : 0;
+}
+
+NOINLINE int system_dead_socket(void)
+{
+    int fds[2];
+    int result;
+
+    CALL(result, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds));
+    if (result < 0)
+        return result;
+    system_shutdown(fds[0], SHUT_RDWR);
+    system_close(fds[1]);
+    return fds[0];
+}
+
+static NOINLINE int option_of(int fd, int option)
+{
+    int value = 0;
+    socklen_t length = sizeof value;
+    int result;
+
+    CALL(result, getsockopt(fd, SOL_SOCKET, option, &value, &length));
+    return result < 0 ? result : value;
+}
+
+int system_protocol(int fd)
+{
+    return option_of(fd, SO_PROTOCOL);
+}
+
+int system_socket_type(int fd)
+{
+    return option_of(fd, SO_TYPE);
+}
+
+NOINLINE bool system_has_only_error(int fd)
+{
+    int bytes = 0;
+    int ready = system_poll(fd, POLLIN);
+    int result;
+
+    if (ready <= 0 || !(ready & POLLERR))
+        return false;
+    CALL(result, ioctl(fd, FIONREAD, &bytes));
+    return result == 0 && bytes == 0;
+}
+
+NOINLINE int system_epoll_create(void)
+{
+    int fd;
+
+    CALL(fd, epoll_create1(EPOLL_CLOEXEC));
+    return fd;
 }
 
 NOINLINE int system_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t data)
@@ -304,6 +457,27 @@ NOINLINE int system_epoll_wait(int epoll, struct epoll_event *events, int count,
         n = wait_for_milliseconds(epoll, events, count, timeout_ns < 0 ? -1 : timeout_ns);
     errno = before;
     return n < 0 ? 0 : n;
+}
+
+NOINLINE pid_t system_waitpid(pid_t pid, int *ret_status, int options)
+{
+    pid_t found;
+
+    CALL(found, waitpid(pid, ret_status, options));
+    return found;
+}
+
+NOINLINE int system_pidfd(pid_t pid)
+{
+#ifdef SYS_pidfd_open
+    int fd;
+
+    CALL(fd, (int)syscall(SYS_pidfd_open, pid, 0u)); /* close-on-exec by itself */
+    return fd;
+#else
+    (void)pid;
+    return -ENOSYS;
+#endif
 }
 
 NOINLINE int system_is_nonblocking(int fd)

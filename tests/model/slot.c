@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptor slots: the real slot.h, descriptor.c and operation.c, under read ×
- * event × close × reuse of the number × deadline × second reader.
+ * Descriptor slots: the real slot.h, descriptor.c, operation.c and option.c, under read ×
+ * event × close × reuse of the number × deadline × second reader × deadline of the descriptor's × closed by an
+ * interrupt.
  *
  * The kernel is a few fields: a table with one number, and files that hold bytes.
  * A call on the number finds the file that is there; which one that is, is a
@@ -22,6 +23,7 @@ static int model_sched_yield(void)
 
 #include "net/descriptor.c"
 #include "net/operation.c"
+#include "net/option.c"
 
 #include "tests/model/waiting.h"
 
@@ -37,6 +39,7 @@ static MODEL_SHARED struct {
 } kernel;
 
 static MODEL_SHARED struct descriptor records[FD + 1];
+static MODEL_SHARED struct deadlines deadlines[FD + 1];
 static MODEL_BOOK int got[FILES]; /* bytes read */
 static MODEL_BOOK int cancelled[MODEL_ACTORS_MAX];
 
@@ -69,6 +72,24 @@ int system_is_nonblocking(int fd)
 {
     (void)fd;
     return 1;
+}
+
+int system_replace(int fd, int by)
+{
+    (void)fd, (void)by;
+    kernel.file = NO_FILE; /* one that is dead */
+    return 0;
+}
+
+int system_dead_socket(void)
+{
+    return 99;
+}
+
+int system_close(int fd)
+{
+    (void)fd;
+    return 0;
 }
 
 /* As poller.c does it, with one direction. */
@@ -346,6 +367,41 @@ static void interrupts_reader(void)
     interrupt_record(record_of(0));
 }
 
+/* The first byte comes, or not, before the deadline that is set meanwhile; no wait outlasts it. */
+static void reads_until_set_deadline(void)
+{
+    int n;
+
+    while ((n = read_until(INT64_MAX)) == 1)
+        ;
+    MODEL_ASSERT(n == -ETIMEDOUT);
+}
+
+static void sets_deadline(void)
+{
+    MODEL_ASSERT(vthread_fd_set_deadline(FD, INT64_MIN, INT64_MAX) == 0);
+}
+
+/* The interrupt may come too late, for a reader that has read, or that somebody else has cancelled. */
+static void reads_unless_closed_by_interrupt(void)
+{
+    int n = read_until(INT64_MAX);
+
+    MODEL_ASSERT(n == 1 || n == -ECANCELED || n == -EBADF);
+    if (n == -ECANCELED)
+        model_reached("cancelled");
+}
+
+/* The same, when somebody else closes: then the number is no file, or one of which nothing was said. */
+static void reads_unless_ended(void)
+{
+    int n = read_until(INT64_MAX);
+
+    MODEL_ASSERT(n == -ECANCELED || n == -EBADF || n == -EINTR);
+    if (n == -ECANCELED)
+        model_reached("cancelled");
+}
+
 /* ---- models ---- */
 
 static void setup(void)
@@ -366,6 +422,18 @@ static void setup_data(void)
 {
     setup();
     atomic_init(&kernel.bytes[0], 1);
+}
+
+static void setup_deadlines(void)
+{
+    setup();
+    atomic_init(&deadline_pages[0], deadlines);
+}
+
+static void setup_interrupt_closes(void)
+{
+    setup();
+    atomic_init(&records[FD].interrupt_closes, true);
 }
 
 static void check_idle(void)
@@ -394,6 +462,7 @@ static const char *const timed_out[] = {"timed out", "waited", NULL};
 static const char *const cancelled_or_not[] = {"cancelled", "waited", NULL};
 static const char *const drained[] = {"drained", "waited", NULL};
 static const char *const drained_or_late[] = {"drained", "timed out", NULL};
+static const char *const was_cancelled[] = {"cancelled", NULL};
 static const char *const interrupted[] = {"interrupted", NULL};
 
 static const struct model models[] = {
@@ -499,6 +568,35 @@ static const struct model models[] = {
      .reaches = drained_or_late,
      .quick = {2, 2, 0},
      .actors = {{"reader", reads_short_with_deadline}, {"writer", writes_two}, {"timer", fire_timers}}},
+    {.name = "deadline-set",
+     .setup = setup_deadlines,
+     .check = check_idle,
+     .reaches = waited,
+     .quick = {3, 2, 0},
+     .actors = {{"reader", reads_until_set_deadline}, {"setter", sets_deadline}},
+     .mutants = MUTANTS({MODEL_SPLIT, "slot_notify", "cas", NULL}, {MODEL_WEAKEN, "slot_notify", "cas", NULL},
+                        {MODEL_SPLIT, "slot_prepare", "cas", NULL})},
+    {.name = "deadline-set-queue",
+     .setup = setup_deadlines,
+     .check = check_idle,
+     .quick = {2, 1, 0},
+     .actors = {{"reader", reads_until_set_deadline},
+                {"reader2", reads_until_set_deadline},
+                {"setter", sets_deadline}}},
+    {.name = "interrupt-closes",
+     .setup = setup_interrupt_closes,
+     .check = check_idle,
+     .reaches = was_cancelled,
+     .quick = {2, 1, 0},
+     .actors = {{"reader", reads_unless_closed_by_interrupt},
+                {"interrupter", interrupts_reader},
+                {"writer", writes_one}}},
+    {.name = "interrupt-closes-two",
+     .setup = setup_interrupt_closes,
+     .check = check_idle,
+     .reaches = was_cancelled,
+     .quick = {2, 1, 0},
+     .actors = {{"reader", reads_unless_ended}, {"closer", closes}, {"interrupter", interrupts_reader}}},
     {0},
 };
 

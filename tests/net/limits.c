@@ -2,6 +2,8 @@
 /* Running out of descriptors, a fork, signals. */
 #include "net_test.h"
 
+#include <netdb.h>
+
 static struct {
     int listener;
     int port;
@@ -74,6 +76,22 @@ static void test_out_of_descriptors(void)
 
 /* ---- fork ---- */
 
+static bool new_calls_refuse(int fd)
+{
+    struct pollfd p = {fd, POLLIN, 0};
+    struct addrinfo *list;
+    char c;
+
+    return vthread_recv(fd, &c, 1, 0) == -ENOTSUP && vthread_recv(fd, &c, 1, MSG_OOB) == -ENOTSUP &&
+           vthread_send(fd, &c, 1, 0) == -ENOTSUP && vthread_poll(&p, 1) == -ENOTSUP &&
+           vthread_sendfile(fd, fd, NULL, 1) == -ENOTSUP && vthread_splice(fd, NULL, fd, NULL, 1, 0) == -ENOTSUP &&
+           vthread_fd_set_deadline(fd, VTHREAD_NOW, VTHREAD_NOW) == ENOTSUP &&
+           vthread_fd_set_interrupt_closes(fd, true) == ENOTSUP && vthread_waitpid(-1, NULL, 0) == -ENOTSUP &&
+           vthread_getaddrinfo("127.0.0.1", "1", NULL, &list) == EAI_SYSTEM &&
+           vthread_open("/dev/null", O_RDONLY, 0) == -ENOTSUP && vthread_pread(fd, &c, 1, 0) == -ENOTSUP &&
+           vthread_fsync(fd) == ENOTSUP;
+}
+
 static void test_fork(void)
 {
     int fds[2];
@@ -93,7 +111,7 @@ static void test_fork(void)
             vthread_dial_tcp("127.0.0.1:1") != -ENOTSUP || vthread_socket(AF_INET, SOCK_STREAM, 0) != -ENOTSUP ||
             vthread_listen_unix("@x", 0, 0) != -ENOTSUP || vthread_wait_fd(fds[0], POLLIN) != -ENOTSUP ||
             vthread_fd_forget(fds[0]) != ENOTSUP || vthread_shutdown(fds[0], SHUT_RD) != ENOTSUP ||
-            vthread_signal_wait(&set) != -ENOTSUP)
+            vthread_signal_wait(&set) != -ENOTSUP || !new_calls_refuse(fds[0]))
             _exit(1);
         execl("/bin/true", "true", (char *)NULL);
         _exit(2);

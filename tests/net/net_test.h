@@ -4,7 +4,8 @@
  *
  * A program lists its tests; each runs on a virtual thread and on a platform
  * thread, with 1, 2 and 8 carriers, the runtime being shut down and started anew in
- * between.  `VTHREAD_TEST=name program` runs one of them.
+ * between.  `VTHREAD_TEST=name program` runs one of them; `VTHREAD_TEST_TIMES=100` lets those that do something many
+ * times do it more often still, for as long as that takes.
  */
 #ifndef TESTS_NET_NET_TEST_H
 #define TESTS_NET_NET_TEST_H
@@ -58,6 +59,13 @@ static inline void test_failed(const char *file, int line, const char *what, lon
 
 #define MS 1000000LL
 
+static inline int test_times(void)
+{
+    const char *times = getenv("VTHREAD_TEST_TIMES");
+
+    return times != NULL ? atoi(times) : 1;
+}
+
 /* ---- threads ---- */
 
 static inline vthread_t spawn(void *(*fn)(void *), intptr_t arg)
@@ -72,7 +80,7 @@ static inline intptr_t join(vthread_t t)
 {
     void *value = NULL;
 
-    CHECK_EQ(vthread_join_until(t, &value, vthread_after_ms(30000)), 0);
+    CHECK_EQ(vthread_join_until(t, &value, test_times() == 1 ? vthread_after_ms(30000) : VTHREAD_FOREVER), 0);
     return (intptr_t)value;
 }
 
@@ -188,7 +196,8 @@ static inline int run_tests(const struct test *tests)
     static const unsigned carriers[] = {2, 1, 8};
     const char *only = getenv("VTHREAD_TEST");
 
-    alarm(100);
+    if (test_times() == 1)
+        alarm(100);
     unsetenv("VTHREAD_PARALLELISM");
     for (unsigned i = 0; i < sizeof carriers / sizeof carriers[0]; i++) {
         for (const struct test *t = tests; t->name != NULL; t++) {

@@ -64,7 +64,7 @@ static void *work(void *arg)
     snprintf(path, sizeof path, "@vthread-reuse-%d-%d", (int)getpid(), (int)me);
     listener = vthread_listen_unix(path, 0, 0);
     CHECK(listener >= 0);
-    for (uint64_t i = 1; i <= ROUNDS; i++) {
+    for (uint64_t i = 1; i <= (uint64_t)ROUNDS * test_times(); i++) {
         uint64_t id = i * WORKERS * 4 + me * 4 + (i + me) % 4;
         int fds[2];
 
@@ -146,7 +146,7 @@ static void test_close_race(void)
     atomic_store(&target.stop, false);
     for (int i = 0; i < 3; i++)
         readers[i] = spawn(read_whatever, 0);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 3000 * test_times(); i++) {
         int fds[2] = {vthread_dial_unix(path), vthread_accept(listener, NULL, NULL)};
 
         CHECK(fds[0] >= 0 && fds[1] >= 0);
@@ -201,9 +201,9 @@ static void *be_client(void *arg)
 {
     uint64_t me = (uint64_t)(uintptr_t)arg;
 
-    for (uint64_t i = 0; i < 150; i++) {
+    for (uint64_t i = 0; i < 150 * (uint64_t)test_times(); i++) {
         int fd = dial(server.port);
-        uint64_t id = me * 1000 + i;
+        uint64_t id = (me << 32) + i;
         uint64_t answer = 0;
 
         CHECK_EQ(vthread_write_all(fd, &id, sizeof id), sizeof id);

@@ -258,7 +258,7 @@ static void big(const int fds[2])
     vthread_t t;
 
     job.fd = fds[1];
-    job.size = 20 << 20;
+    job.size = (size_t)test_times() * (20 << 20);
     t = spawn(write_big, 0);
     while ((n = vthread_read(fds[0], buffer, reads % 3 == 0 ? 70000 : 5000)) > 0) {
         for (ssize_t i = 0; i < n; i++)

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/lookup.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <string.h>
+
+#include <vthread/os.h>
+
+#include "base/clock.h"
+#include "base/futex.h"
+#include "base/memory.h"
+#include "net/poller.h"
+#include "vthread/thread.h"
+
+enum { WORKERS_MAX = 32 };
+
+enum lookup_state { QUEUED, RUNNING, DONE, ABANDONED };
+
+/* The caller's, but ABANDONED: then the worker's. */
+struct lookup {
+    struct lookup *next; /* QUEUED */
+    enum lookup_state state;
+    uint64_t token; /* of the caller's present wait */
+    int code;       /* DONE, these three */
+    int error;
+    struct addrinfo *list;
+    struct addrinfo hints;
+    bool has_hints;
+    const char *node; /* in text, or NULL */
+    const char *service;
+    char text[];
+};
+
+static struct {
+    struct lock lock; /* these, and the state and token of every lookup */
+    struct lookup *first;
+    struct lookup **end;
+    unsigned workers;
+} lookups = {.end = &lookups.first};
+
+/* ---- asking ---- */
+
+/* Not inlined: errno is looked up here, where nothing switches. */
+static NOINLINE int ask(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
+                        int *ret_error)
+{
+    int before = errno;
+    int code = getaddrinfo(node, service, hints, ret_list);
+
+    *ret_error = code == EAI_SYSTEM ? errno : 0;
+    errno = before;
+    return code;
+}
+
+static bool is_number(const char *service)
+{
+    return service == NULL || strspn(service, "0123456789") == strlen(service);
+}
+
+/*
+ * What needs no name server and no file is answered at once.  False: it does.
+ */
+static bool ask_at_once(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
+                        int *ret_code, int *ret_error)
+{
+    struct addrinfo numeric = {.ai_family = AF_UNSPEC, .ai_flags = AI_V4MAPPED | AI_ADDRCONFIG}; /* as without hints */
+
+    if (!is_number(service))
+        return false;
+    if (hints != NULL)
+        numeric = *hints;
+    if (node != NULL)
+        numeric.ai_flags |= AI_NUMERICHOST;
+    *ret_code = ask(node, service, node == NULL ? hints : &numeric, ret_list, ret_error);
+    /* That it is no number is the answer to who has asked for one. */
+    return *ret_code != EAI_NONAME || node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST));
+}
+
+/* ---- workers ---- */
+
+static struct lookup *take(void)
+{
+    struct lookup *l;
+
+    lock_acquire(&lookups.lock);
+    l = lookups.first;
+    if (l != NULL) {
+        lookups.first = l->next;
+        if (l->next == NULL)
+            lookups.end = &lookups.first;
+        l->state = RUNNING;
+    } else {
+        lookups.workers--;
+    }
+    lock_release(&lookups.lock);
+    return l;
+}
+
+static void finish(struct lookup *l)
+{
+    uint64_t token = 0;
+    bool abandoned;
+
+    lock_acquire(&lookups.lock);
+    abandoned = l->state == ABANDONED;
+    if (!abandoned) {
+        l->state = DONE;
+        token = l->token;
+    }
+    lock_release(&lookups.lock);
+    poller_wake_token(token, NULL);
+    if (abandoned) {
+        if (l->code == 0)
+            freeaddrinfo(l->list);
+        memory_free(l);
+    }
+}
+
+static void *work(void *arg)
+{
+    struct lookup *l;
+
+    (void)arg;
+    while ((l = take()) != NULL) {
+        l->code = ask(l->node, l->service, l->has_hints ? &l->hints : NULL, &l->list, &l->error);
+        finish(l);
+    }
+    return NULL;
+}
+
+/* ---- the caller ---- */
+
+static char *keep(char **at, const char *text)
+{
+    char *kept = *at;
+
+    if (text == NULL)
+        return NULL;
+    strcpy(kept, text);
+    *at += strlen(text) + 1;
+    return kept;
+}
+
+static struct lookup *make(const char *node, const char *service, const struct addrinfo *hints)
+{
+    size_t bytes = (node != NULL ? strlen(node) + 1 : 0) + (service != NULL ? strlen(service) + 1 : 0);
+    struct lookup *l = memory_alloc(sizeof *l + bytes);
+    char *at;
+
+    if (l == NULL)
+        return NULL;
+    at = l->text;
+    l->node = keep(&at, node);
+    l->service = keep(&at, service);
+    l->has_hints = hints != NULL;
+    if (hints != NULL) /* of the others getaddrinfo requires that they be zero */
+        l->hints = (struct addrinfo){.ai_flags = hints->ai_flags,
+                                     .ai_family = hints->ai_family,
+                                     .ai_socktype = hints->ai_socktype,
+                                     .ai_protocol = hints->ai_protocol};
+    return l;
+}
+
+static void unlink_locked(struct lookup *l)
+{
+    struct lookup **at = &lookups.first;
+
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    if (*at == NULL)
+        lookups.end = at;
+}
+
+/* Append it, and see to it that somebody comes for it.  0, or Exxx, and it is not there. */
+static int submit(struct lookup *l)
+{
+    static const vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM, .detached = true, .name = "vthread-lookup"};
+    bool one_more;
+    int error;
+
+    lock_acquire(&lookups.lock);
+    *lookups.end = l;
+    lookups.end = &l->next;
+    one_more = lookups.workers < WORKERS_MAX;
+    lookups.workers += one_more;
+    lock_release(&lookups.lock);
+    error = one_more ? vthread_create(NULL, &attr, work, NULL) : 0;
+    if (error == 0)
+        return 0;
+    lock_acquire(&lookups.lock);
+    lookups.workers--;
+    if (l->state != QUEUED || lookups.workers > 0)
+        error = 0; /* others have come for it, or will */
+    else
+        unlink_locked(l);
+    lock_release(&lookups.lock);
+    return error;
+}
+
+/* 0: it is done.  Else the reason why not, and it is somebody else's. */
+static int wait_for(struct lookup *l, struct thread *self, int64_t deadline_ns)
+{
+    int reason = 0;
+    bool queued;
+
+    lock_acquire(&lookups.lock);
+    while (l->state != DONE && reason == 0) {
+        l->token = slot_token(thread_index(self), thread_wait_number(self));
+        lock_release(&lookups.lock);
+        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
+        lock_acquire(&lookups.lock);
+    }
+    if (l->state == DONE)
+        reason = 0;
+    queued = l->state == QUEUED;
+    if (queued)
+        unlink_locked(l);
+    else if (l->state == RUNNING)
+        l->state = ABANDONED;
+    lock_release(&lookups.lock);
+    if (queued)
+        memory_free(l);
+    return reason;
+}
+
+static int failed(int error, int *ret_error)
+{
+    switch (error) {
+    case EINTR:
+        return EAI_INTR;
+    case ETIMEDOUT:
+        return EAI_CANCELED;
+    case ENOMEM:
+        return EAI_MEMORY;
+    case EAGAIN: /* no thread to ask on */
+        return EAI_AGAIN;
+    default:
+        *ret_error = error;
+        return EAI_SYSTEM;
+    }
+}
+
+int lookup_until(const char *node, const char *service, const struct addrinfo *hints, int64_t deadline_ns,
+                 struct addrinfo **ret_list, int *ret_error)
+{
+    int error = -net_enter();
+    struct thread *self;
+    struct lookup *l;
+    int code;
+
+    *ret_error = 0;
+    self = error == 0 ? thread_self(&error) : NULL;
+    if (self == NULL)
+        return failed(error, ret_error);
+    if (atomic_load_relaxed(&self->word) & WORD_INTERRUPTED) { /* a hint: the wait looks again */
+        word_clear(&self->word, WORD_INTERRUPTED);
+        return EAI_INTR;
+    }
+    if (ask_at_once(node, service, hints, ret_list, &code, ret_error))
+        return code;
+    if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
+        return EAI_CANCELED;
+    l = make(node, service, hints);
+    error = l == NULL ? ENOMEM : submit(l);
+    if (error != 0) {
+        memory_free(l);
+        return failed(error, ret_error);
+    }
+    error = wait_for(l, self, deadline_ns);
+    if (error != 0) {
+        if (error == EINTR)
+            word_clear(&self->word, WORD_INTERRUPTED);
+        return failed(error, ret_error);
+    }
+    code = l->code;
+    *ret_error = l->error;
+    if (code == 0)
+        *ret_list = l->list;
+    memory_free(l);
+    return code;
+}
+
+int vthread_getaddrinfo_until(const char *node, const char *service, const struct addrinfo *hints,
+                              struct addrinfo **ret_list, int64_t deadline_ns)
+{
+    int error;
+
+    return lookup_until(node, service, hints, deadline_ns, ret_list, &error);
+}
+
+int vthread_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list)
+{
+    return vthread_getaddrinfo_until(node, service, hints, ret_list, VTHREAD_FOREVER);
+}
