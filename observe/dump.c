@@ -245,7 +245,7 @@ static bool see_running(struct carrier *c, struct thread *t, struct thread_view 
         memory_free(sample);
     }
     if (v->frames > 0)
-        return true;
+        return thread_handle(t) == v->id; /* else it has ended, and the record is another's */
     v->no_stack =
         atomic_load_relaxed(&c->admits) ? "it is running" : "it is running, and its carrier is not to be interrupted";
     return mounted_by(c) == t;
