@@ -72,8 +72,8 @@ static bool work_waits(struct carrier *c)
            timers_wait(c, 0) || (idle_count(&pool.idle) == 0 && atomic_load_relaxed(&pool.poller) != NULL);
 }
 
-/* Has the kernel merely taken the CPU from it?  Then one more thread would only add to the crowd. */
-static bool is_preempted(struct carrier *c)
+/* It is not blocked: at most, the kernel has taken the CPU from it. */
+static bool wants_cpu(struct carrier *c)
 {
     char path[64];
     char line[256];
@@ -89,11 +89,20 @@ static bool is_preempted(struct carrier *c)
     return state != NULL && state[1] == ' ' && state[2] == 'R';
 }
 
+/*
+ * Has it spent the time since then computing, rather than in a call?  On a machine that others crowd it gets little
+ * CPU in all; what has had some, and would have more, computes.
+ */
+static bool computes(struct carrier *c, int64_t cpu_ns, int64_t held_ns, int64_t some_ns)
+{
+    return cpu_ns > held_ns / 2 || (cpu_ns >= some_ns && wants_cpu(c));
+}
+
 static void rescue(struct carrier *c, int64_t now_ns)
 {
     int64_t held_ns = now_ns - c->seen_since_ns;
     int64_t cpu_ns = thread_cpu_ns(c) - c->seen_cpu_ns;
-    bool computing = cpu_ns > held_ns / 2 || cpu_ns >= HOG_NS / 2; /* the machine may be crowded by others */
+    bool computing = computes(c, cpu_ns, held_ns, HOG_NS / 2);
     uint32_t parallelism = atomic_load_relaxed(&pool.parallelism);
     uint32_t computing_now = 0;
 
@@ -101,8 +110,8 @@ static void rescue(struct carrier *c, int64_t now_ns)
         computing_now += atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
     if (computing && computing_now >= (parallelism > pool.min_runnable ? parallelism : pool.min_runnable))
         return;
-    if (!computing && is_preempted(c))
-        return;
+    if (!computing && wants_cpu(c))
+        return; /* one more thread would only add to the crowd */
     if (!carrier_hogged(c, c->seen_begun))
         return;
     atomic_store_relaxed(&c->look_at, 0); /* so that it notices */
@@ -120,9 +129,10 @@ static void look_for_hog(struct carrier *c, int64_t now_ns)
     uint32_t state = atomic_load_relaxed(&c->state);
     int64_t held_ns = now_ns - c->held_since_ns;
     int64_t cpu_ns;
+    bool computing;
 
-    if (begun != c->held_begun || !atomic_load_relaxed(&c->in_task) || state == CARRIER_BLOCKED ||
-        state == CARRIER_DORMANT) {
+    if (begun != c->held_begun || c->held_since_ns == 0 || !atomic_load_relaxed(&c->in_task) ||
+        state == CARRIER_BLOCKED || state == CARRIER_DORMANT) {
         if (atomic_load_relaxed(&c->held_told))
             pool.hooks.hog_end(c, held_ns, c->held_rescued);
         c->held_begun = begun;
@@ -137,12 +147,13 @@ static void look_for_hog(struct carrier *c, int64_t now_ns)
         c->held_cpu_ns = thread_cpu_ns(c);
     if (atomic_load_relaxed(&c->held_told) || held_ns < pool.hog_report_ns)
         return;
+    if (clock_monotonic_ns() - now_ns >= TICK_NS)
+        return; /* looking at another one has taken long: who is to be rescued comes first */
     cpu_ns = thread_cpu_ns(c) - c->held_cpu_ns;
-    if (cpu_ns < pool.hog_report_ns / 2 && is_preempted(c))
+    computing = computes(c, cpu_ns, held_ns, pool.hog_report_ns / 2);
+    if (!computing && wants_cpu(c))
         return;
-    atomic_store_relaxed(
-        &c->held_told,
-        pool.hooks.hog(c, held_ns, cpu_ns > held_ns / 2 || cpu_ns >= pool.hog_report_ns / 2, c->held_rescued));
+    atomic_store_relaxed(&c->held_told, pool.hooks.hog(c, held_ns, computing, c->held_rescued));
 }
 
 /* The pool is about to stop: nobody holds a carrier any more, and who was said to shall not be left so. */
@@ -270,12 +281,24 @@ static bool all_idle(void)
     return idle_count(&pool.idle) >= atomic_load_relaxed(&pool.running);
 }
 
+/* Who is reported takes as long as it likes, while all others are idle. */
+static bool watches_hogs(void)
+{
+    bool hogged = false;
+
+    if (!atomic_load_relaxed(&pool.hog_reports))
+        return false;
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count) && !hogged; i++)
+        hogged = atomic_load_relaxed(&pool_carrier(i)->state) == CARRIER_HOGGED;
+    return hogged;
+}
+
 static void sleep_deeply(void)
 {
     atomic_store_relaxed(&pool.monitor_asleep, 1);
     barrier_heavy(); /* pairs with the light one in monitor_rouse */
     /* A timer may stand in the heap of a carrier that is blocked, unknown to those who sleep. */
-    if (all_idle() && !atomic_load_relaxed(&pool.monitor_stopping))
+    if (all_idle() && !watches_hogs() && !atomic_load_relaxed(&pool.monitor_stopping))
         futex_wait(&pool.monitor_token, 0, clock_sleep_until_ns(pool_earliest_ns()));
     atomic_store_relaxed(&pool.monitor_asleep, 0);
 }
@@ -315,7 +338,7 @@ static void *monitor_main(void *arg)
         }
         if (++ticks % TICKS_PER_EPOCH == 0)
             atomic_fetch_add_relaxed(&pool.epoch, 1);
-        idle_ticks = all_idle() && pool_queued() == 0 ? idle_ticks + 1 : 0;
+        idle_ticks = all_idle() && !watches_hogs() && pool_queued() == 0 ? idle_ticks + 1 : 0;
         if (idle_ticks > DEEP_AFTER_TICKS && !atomic_load_acquire(&pool.monitor_stopping)) {
             sleep_deeply();
             idle_ticks = 0;

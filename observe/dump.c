@@ -122,14 +122,6 @@ NO_SANITIZE NOINLINE static struct thread *mounted_by(struct carrier *c)
     return *(struct thread *volatile *)&((struct processor *)(void *)c)->current;
 }
 
-/* A start that is under way may fail, and free its carriers; once it runs, this call keeps them. */
-static bool has_carriers(void)
-{
-    uint32_t life = atomic_load_acquire(&runtime_life);
-
-    return processor_self() != NULL || life == LIFE_RUNNING || life == LIFE_STOPPING;
-}
-
 /* ---- one thread ---- */
 
 NO_SANITIZE NOINLINE static bool has_extra(const struct thread *t)
@@ -253,7 +245,7 @@ static bool see_running(struct carrier *c, struct thread *t, struct thread_view 
         memory_free(sample);
     }
     if (v->frames > 0)
-        return true;
+        return thread_handle(t) == v->id; /* else it has ended, and the record is another's */
     v->no_stack =
         atomic_load_relaxed(&c->admits) ? "it is running" : "it is running, and its carrier is not to be interrupted";
     return mounted_by(c) == t;
@@ -266,7 +258,7 @@ static void await_admission(void)
     int64_t until_ns = clock_monotonic_ns() + ADMISSION_NS;
     uint32_t i = 0;
 
-    while (has_carriers() && i < atomic_load_acquire(&pool.count) && clock_monotonic_ns() < until_ns) {
+    while (runtime_has_carriers() && i < atomic_load_acquire(&pool.count) && clock_monotonic_ns() < until_ns) {
         struct carrier *c = pool_carrier(i);
 
         if (atomic_load_acquire(&c->admits) || !atomic_load_relaxed(&c->in_task) ||
@@ -284,7 +276,7 @@ static struct carrier *carrier_under(const struct thread *t, const struct thread
 {
     unsigned number = carrier_of(t);
 
-    if (!v->is_virtual || !has_carriers() || number >= atomic_load_acquire(&pool.count))
+    if (!v->is_virtual || !runtime_has_carriers() || number >= atomic_load_acquire(&pool.count))
         return NULL;
     return waits_in_place(v) || mounted_by(pool_carrier(number)) == t ? pool_carrier(number) : NULL;
 }

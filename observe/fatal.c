@@ -74,7 +74,9 @@ NO_SANITIZE static void say_thread(struct probe *probe, struct thread *t)
     say("    #%llu \"%s\" %s %s, carrier %u", (unsigned long long)vthread_id(id), name,
         t->flags & THREAD_PLATFORM ? "platform" : "virtual", vthread_state_name(vthread_state(id)),
         (unsigned)t->carrier);
-    if (thread_descriptor_of(blocker, w, &fd, &use))
+    if (blocker != NULL && thread_cold(t)->join_state == JOIN_QUEUED) /* a handle, or soon the value */
+        say(", waits for #%llu\n", (unsigned long long)vthread_id((vthread_t)blocker));
+    else if (thread_descriptor_of(blocker, w, &fd, &use))
         say(", waits for fd %d\n", fd);
     else
         say(", waits for %p\n", blocker);

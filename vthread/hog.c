@@ -32,6 +32,9 @@ static bool identify(struct carrier *c)
     struct processor *p = (struct processor *)(void *)c;
     struct thread *t = mounted_at(c);
 
+    p->hog_tries = p->hog_begun == c->held_begun ? p->hog_tries : 0;
+    p->hog_begun = c->held_begun;
+    p->hog_until = event_latest_subscription();
     p->hog = t != NULL ? thread_handle(t) : NULL;
     p->hog_name[0] = '\0';
     if (t != NULL)
@@ -86,13 +89,16 @@ void hog_end(struct carrier *c, int64_t held_ns, bool rescued)
 {
     struct event *e = event_of_hog(c, VTHREAD_EVENT_HOG_END, held_ns, rescued);
 
-    if (e != NULL)
-        event_post(e);
+    if (e == NULL)
+        return;
+    e->until = ((struct processor *)(void *)c)->hog_until;
+    event_post(e);
 }
 
 void hog_reports_wanted(bool wanted)
 {
     atomic_store_relaxed(&pool.hog_reports, wanted);
+    monitor_rouse(); /* there may be one already */
 }
 
 void sampling_begin(void)

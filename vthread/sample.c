@@ -28,6 +28,7 @@ enum {
     BELOW_BYTES = 128,            /* of the stack pointer: leaf functions of x86-64 keep things there */
     ANSWER_NS = 20 * 1000 * 1000, /* it may have to wait for a CPU */
     LATE_ANSWER_NS = 100 * 1000 * 1000,
+    MOVED_TRIES = 4, /* to catch one that makes a call after the other inside one of them */
 };
 
 struct sample {
@@ -232,15 +233,17 @@ static bool read_blocked(struct carrier *c, unsigned long long *sp, unsigned lon
     return last != NULL && sscanf(last, " %llx %llx", sp, pc) == 2;
 }
 
-static bool take_blocked(struct carrier *c, struct sample *s)
+enum found { TOOK, RUNS, MOVED };
+
+static enum found take_blocked(struct carrier *c, struct sample *s)
 {
     unsigned long long sp, pc, sp_after, pc_after;
 
     if (!read_blocked(c, &sp, &pc))
-        return false;
+        return RUNS;
     set_sp_and_pc(&s->image, sp, pc);
     copy_stack(s, c);
-    return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after;
+    return read_blocked(c, &sp_after, &pc_after) && sp == sp_after && pc == pc_after ? TOOK : MOVED;
 }
 
 static struct sample *sample_new(void)
@@ -275,12 +278,14 @@ struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bo
 {
     int64_t until_ns = clock_monotonic_ns() + ANSWER_NS;
     struct sample *s = sample_new();
+    enum found found;
     bool took;
 
     *ret_late = s != NULL && !lock_until(until_ns);
     if (s == NULL || *ret_late)
         return keep(s, false);
-    took = computing ? take_running(c, s, until_ns, ret_late) : take_blocked(c, s);
+    found = take_blocked(c, s); /* whatever it has done before: a signal would cut its call short */
+    took = found == TOOK || (found == RUNS && computing && take_running(c, s, until_ns, ret_late));
     pthread_mutex_unlock(&asked.lock);
     return keep(s, took && s->begun == begun && atomic_load_relaxed(&c->begun) == begun &&
                        atomic_load_relaxed(&c->in_task));
@@ -289,14 +294,17 @@ struct sample *sample_take(struct carrier *c, uint64_t begun, bool computing, bo
 struct sample *sample_take_thread(struct carrier *c, struct thread *t)
 {
     struct sample *s = sample_new();
+    enum found found = MOVED;
     bool late = false;
     bool took;
 
     if (s == NULL)
         return NULL;
     pthread_mutex_lock(&asked.lock);
-    took = take_blocked(c, s);
-    if (!took && atomic_load_relaxed(&c->state) != CARRIER_BLOCKED) /* else a signal might cut a call short */
+    for (int i = 0; i < MOVED_TRIES && (found = take_blocked(c, s)) == MOVED; i++)
+        ;
+    took = found == TOOK;
+    if (found == RUNS && atomic_load_relaxed(&c->state) != CARRIER_BLOCKED) /* else a signal might cut a call short */
         took = take_running(c, s, clock_monotonic_ns() + LATE_ANSWER_NS, &late);
     pthread_mutex_unlock(&asked.lock);
     return keep(s, took && s->thread == t);

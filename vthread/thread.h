@@ -356,6 +356,8 @@ struct processor {
     const void *os_mutex;            /* ... and what it held when the last thread left */
     vthread_t hog;                   /* the monitor's: of whom it has said that it holds this carrier ... */
     char hog_name[256];              /* ... and its name then */
+    uint64_t hog_until;              /* ... and the latest subscription then: later ones hear nothing of its end */
+    uint64_t hog_begun;              /* that task, as its carrier counts */
     unsigned hog_tries;              /* in vain, to have a sample for the next report */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;

@@ -96,7 +96,7 @@ static void wait_pinned(struct place *self)
 
 int main(int argc, char **argv)
 {
-    struct stress s = stress_begin(argc, argv, 50000);
+    struct stress s = stress_begin(argc, argv, 15000);
     static uint64_t random[4];
     uint64_t found;
     vthread_t virtuals[2];
