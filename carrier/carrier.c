@@ -434,7 +434,7 @@ static bool retire_if_surplus(struct carrier *c)
 
     /* Not with a long ring: it would have to be walked.  Thieves will shorten it. */
     if (LIKELY(atomic_load_relaxed(&pool.running) <= atomic_load_relaxed(&pool.parallelism)) ||
-        ring_count(&c->ring) > RETIRE_WITH_MAX || !carrier_retire(c))
+        c->awaited > 0 || ring_count(&c->ring) > RETIRE_WITH_MAX || !carrier_retire(c))
         return false;
     task_list_init(&left);
     while ((task = ring_take(&c->ring)) != NULL)

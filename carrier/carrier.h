@@ -49,6 +49,7 @@ struct carrier {
     uint32_t index;
     uint32_t random;
     uint32_t pushes;            /* tasks made runnable since the present one was begun */
+    uint32_t awaited;           /* tasks that will be run here and nowhere else: until then it does not retire */
     ATOMIC(bool) may_skip_wake; /* predictor of the present task: it parks right after one push */
     int64_t last_poll_ns;
 

@@ -187,15 +187,11 @@ static void end(struct processor *p, struct thread *t, struct stack *s)
     thread_ended(t, &p->records);
 }
 
-/* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
-static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+/* Take a shared stack back, however long that takes: its holder may need our place among the running. */
+static void take_back(struct processor *p, struct thread *t, struct stack *s, vthread_pin_kind_t kind)
 {
-    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
     int64_t began_ns;
 
-    thread_stack_release(s);
-    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind);
-    /* Take the stack back, however long that takes: its holder may need our place among the running. */
     t->flags |= THREAD_IN_PLACE;
     parker_reset(&p->parker);
     if (!stack_word_acquire(&s->word, &t->link.member)) {
@@ -210,6 +206,27 @@ static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
         strict_enter(s);
     while (!cont_occupy(&t->cont, s, &p->chunks))
         sched_yield(); /* no memory: it must be found, for nobody else can run us */
+}
+
+/* PIN_CARRIER with a shared stack: wait here, on the carrier's own stack, so that stack-mates can run. */
+static void wait_pinned(struct processor *p, struct thread *t, struct stack *s)
+{
+    vthread_pin_kind_t kind = (vthread_pin_kind_t)p->pinned_as;
+
+    thread_stack_release(s);
+    t->reason = (uint8_t)wait_in_place(t, &p->parker, p->leave_flags, kind);
+    take_back(p, t, s, kind);
+}
+
+/* A blocking call of a thread with a shared stack: here, on the carrier's own stack, for the same reason. */
+static void call_apart(struct processor *p, struct thread *t, struct stack *s)
+{
+    thread_stack_release(s);
+    carrier_block(&p->carrier);
+    p->apart.arg = p->apart.fn(p->apart.arg);
+    carrier_unblock(&p->carrier);
+    p->pinned_ns = 0;
+    take_back(p, t, s, VTHREAD_PIN_BLOCKING);
 }
 
 static COLD void look_at_leaver(struct processor *p, struct thread *t, struct stack *s)
@@ -256,6 +273,9 @@ static bool unmount(struct processor *p, struct thread *t, struct stack *s, enum
         return false;
     case LEAVE_PINNED:
         wait_pinned(p, t, s);
+        return false;
+    case LEAVE_CALL:
+        call_apart(p, t, s);
         return false;
     case LEAVE_END:
         end(p, t, s);
@@ -327,7 +347,7 @@ ALWAYS_INLINE void mount(struct processor *p, struct thread *t)
         collector_sees();
         if (LIKELY(unmount(p, t, s, why)))
             return;
-        if (why == LEAVE_PINNED)
+        if (why == LEAVE_PINNED || why == LEAVE_CALL)
             t->flags |= THREAD_HOLDS_STACK; /* taken back already */
     } while (true);
 }

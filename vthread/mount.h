@@ -10,7 +10,7 @@
 #include "continuation/nested.h"
 #include "vthread/thread.h"
 
-enum leave { LEAVE_YIELD = 1, LEAVE_PARK, LEAVE_PINNED, LEAVE_END };
+enum leave { LEAVE_YIELD = 1, LEAVE_PARK, LEAVE_PINNED, LEAVE_CALL, LEAVE_END };
 
 /* In thread.reason before the first mount: cont.stack has been chosen. */
 enum { REASON_STACK_CHOSEN = 255 };

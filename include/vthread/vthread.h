@@ -190,6 +190,10 @@ VTHREAD_API VTHREAD_NORETURN void vthread_exit(void *value);
 
 /* The calling thread; NULL only when there is no memory to name a platform thread. */
 VTHREAD_API vthread_t vthread_self(void);
+
+/* The same, but NULL unless a virtual thread is calling: on platform threads, in callbacks of the runtime, after fork. */
+VTHREAD_API vthread_t vthread_self_virtual(void);
+
 VTHREAD_API bool vthread_equal(vthread_t a, vthread_t b);
 
 /* Never reused; 0 for NULL. */
@@ -340,6 +344,25 @@ VTHREAD_API int vthread_blocking_end(void);
 
 /* fn(arg) inside such a section; on the same OS thread, so pointers to locals are fine.  Returns its value. */
 VTHREAD_API void *vthread_blocking_call(void *(*fn)(void *arg), void *arg);
+
+/*
+ * The same with the stack given up meanwhile, so that threads which share it go on: fn may wait for them.  It
+ * runs on the carrier's own stack, where it has no frames of the thread beneath it: nothing that arg leads to may
+ * lie in the thread's stack (if arg itself does, this is vthread_blocking_call), and calls of this library that wait
+ * return EDEADLK there.  Returns fn's value.
+ */
+VTHREAD_API void *vthread_blocking_call_apart(void *(*fn)(void *arg), void *arg);
+
+/*
+ * Between begin and end the thread stays on its carrier: it parks as ever, and others run meanwhile, but it is
+ * resumed on the OS thread that it left.  For code that may keep addresses of thread-local variables, errno's too,
+ * over a wait: what is in libraries that do not know of virtual threads.
+ *
+ * Nests, up to 7.  begin returns 0 or EAGAIN (too deep), end 0 or EINVAL (no begin).  On a platform thread
+ * both do nothing.  A carrier that threads have to come back to does not retire.
+ */
+VTHREAD_API int vthread_stay_begin(void);
+VTHREAD_API int vthread_stay_end(void);
 
 /* ---- failure and misuse ---- */
 
