@@ -31,19 +31,14 @@
 
 #include "base/attributes.h"
 
-/* A line for each file of hooks. */
+/* clang-format off: a line or more for each file of hooks. */
 #define REAL_FUNCTIONS(F)                                                                                              \
-    F(read) F(write) F(readv) F(writev)                                                                                \
-    F(recv) F(recvfrom) F(recvmsg) F(send) F(sendto) F(sendmsg) F(accept) F(accept4) F(connect)                        \
-    F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait)                                                 \
-    F(sleep) F(usleep) F(nanosleep) F(clock_nanosleep) F(sched_yield)                                                  \
-    F(close) F(dup2) F(dup3) F(fclose) F(close_range) F(closefrom) F(fcntl)                                            \
-    F(pthread_key_create) F(pthread_key_delete) F(pthread_getspecific) F(pthread_setspecific) F(pthread_exit)          \
-    F(pthread_sigmask) F(sigprocmask)                                                                                  \
-    F(pthread_mutex_lock) F(pthread_mutex_trylock) F(pthread_mutex_timedlock) F(pthread_mutex_clocklock)               \
-    F(pthread_mutex_unlock) F(pthread_cond_wait) F(pthread_cond_timedwait) F(pthread_cond_clockwait)                   \
-    F(flockfile) F(ftrylockfile) F(funlockfile)                                                                        \
-    F(getaddrinfo) F(getnameinfo) F(wait) F(waitpid) F(waitid) F(wait3) F(wait4) F(flock) F(system) F(pclose)
+    F(read)                                                                                                            \
+    F(write) F(readv) F(writev) F(recv) F(recvfrom) F(recvmsg) F(send) F(sendto) F(sendmsg) F(accept) F(accept4)       \
+        F(connect) F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait) F(sleep) F(usleep) F(nanosleep)  \
+            F(clock_nanosleep) F(sched_yield) F(close) F(dup) F(dup2) F(dup3) F(fclose) F(freopen) F(freopen64)        \
+                F(close_range) F(closefrom) F(socket) F(socketpair) F(pipe) F(pipe2) F(fcntl) F(fcntl64) F(ioctl)
+/* clang-format on */
 
 struct real {
 #define REAL_MEMBER(name) __typeof__(name) *name;

@@ -17,7 +17,7 @@ def run(*command, **options):
 
 
 FEATURES = """#include <vthread/version.h>
-#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != {gc} || VTHREAD_HAS_POSIX != 0
+#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != {gc} || VTHREAD_HAS_POSIX != {net}
 #error version.h says something else than the build
 #endif
 #if defined __has_include && __has_include(<vthread/net.h>) != VTHREAD_HAS_NET
