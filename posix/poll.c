@@ -91,8 +91,10 @@ static int wait_for_any(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
             only = &fds[i];
             used++;
         }
-    if (used == 0)
-        return wait_until(deadline_ns);
+    if (used == 0) {
+        error = wait_until(deadline_ns);
+        return error != 0 ? error : ETIMEDOUT;
+    }
     if (used == 1 && (only->events & (POLLIN | POLLOUT)) && !(only->events & ~PLAIN))
         return wait_fd(only->fd, only->events & (POLLIN | POLLOUT), deadline_ns);
     set = make_set(fds, n);
