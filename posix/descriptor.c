@@ -170,8 +170,10 @@ static int set_flags(int fd, long flags)
     return result;
 }
 
-static int control(int fd, int command, void *argument, bool tells)
+static int control(int fd, int command, void *argument, bool tells, bool is_virtual)
 {
+    if (is_virtual && (command == F_SETLKW || command == F_OFD_SETLKW) && argument != NULL)
+        return process_lock_file(fd, command, argument);
     if (!tells)
         return REAL(fcntl)(fd, command, argument);
     switch (command) {
@@ -194,7 +196,7 @@ HOOK int fcntl(int fd, int command, ...)
     va_start(list, command);
     argument = va_arg(list, void *);
     va_end(list);
-    return control(fd, command, argument, TELLS());
+    return control(fd, command, argument, TELLS(), IS_VIRTUAL());
 }
 
 HOOK int fcntl64(int fd, int command, ...)
@@ -205,7 +207,7 @@ HOOK int fcntl64(int fd, int command, ...)
     va_start(list, command);
     argument = va_arg(list, void *);
     va_end(list);
-    return control(fd, command, argument, TELLS());
+    return control(fd, command, argument, TELLS(), IS_VIRTUAL());
 }
 
 HOOK int ioctl(int fd, unsigned long request, ...)

@@ -48,6 +48,10 @@ static inline ssize_t posix_result(ssize_t n)
         UNLIKELY(result_n < 0) ? -errno : result_n;                                                                    \
     })
 
+/* fcntl's F_SETLKW and F_OFD_SETLKW on a virtual thread. */
+MAY_SWITCH
+int process_lock_file(int fd, int command, struct flock *lock);
+
 /* Is it this process, not a child of vfork that borrows its memory? */
 bool posix_is_our_process(void);
 

@@ -31,5 +31,6 @@ __attribute__((constructor(101))) static void find_all(void)
 {
 #define REAL_FIND(name) *(void **)(void *)&real_table.name = dlsym(RTLD_NEXT, #name);
     REAL_FUNCTIONS(REAL_FIND)
+    REAL_OTHERS(REAL_FIND)
 #undef REAL_FIND
 }

@@ -28,12 +28,12 @@
  * errno, found anew each time.  Compilers keep its address over a call; that is right where a thread stays on its
  * carrier, and wrong with VTHREAD_POSIX_MIGRATE, in which these tests run, too.
  */
-static __attribute__((noinline)) int get_errno(void)
+static __attribute__((noinline, unused)) int get_errno(void)
 {
     return errno;
 }
 
-static __attribute__((noinline)) void clear_errno(void)
+static __attribute__((noinline, unused)) void clear_errno(void)
 {
     errno = 0;
 }
