@@ -62,8 +62,8 @@ void carrier_deliver(struct carrier *to, struct task *task, bool bound)
     atomic_store_relaxed(&to->inbox_count, to->inbox.count);
     lock_release(&to->inbox_lock);
     atomic_fence_seq_cst(); /* M2 of idle.h, for this one carrier */
-    /* Forced to migrate, not bound to it: a carrier that has just blocked shall not keep the task. */
-    if (UNLIKELY(pool.force_migrate) && !bound && atomic_load_relaxed(&to->state) != CARRIER_RUNNING)
+    /* Not bound to it: a carrier that has just blocked shall not keep the task. */
+    if (!bound && atomic_load_relaxed(&to->state) != CARRIER_RUNNING)
         carrier_forward_inbox(to);
     else
         carrier_notify(to);

@@ -257,7 +257,7 @@ ALWAYS_INLINE void carrier_push(struct carrier *c, struct task *task)
  */
 void carrier_keep(struct carrier *c, struct task_list *list);
 
-/* To one carrier and, if the task is bound to it, no other (sticky tasks, and force_migrate). */
+/* To one carrier; if the task is bound to it, to no other even while that is blocked (sticky tasks). */
 void carrier_deliver(struct carrier *to, struct task *task, bool bound);
 
 static inline struct carrier *pool_carrier(uint32_t index)

@@ -7,13 +7,18 @@
  * noted in a thread-local variable, for as long as it is more than nothing the OS thread is the virtual
  * thread's alone.
  *
- * One that is taken is waited for apart from the stack: its owner may be a stack-mate.
+ * Where the OS thread has to wait, for a condition, say, it does so apart from the stack: who is to wake it may be a
+ * stack-mate.
  */
 #include <errno.h>
 #include <semaphore.h>
 #include <string.h>
 
+#include <vthread/sync.h>
+
+#include "base/atomic.h"
 #include "posix/apart.h"
+#include "posix/wait.h"
 
 enum { HELD_MAX = 64 };
 
@@ -55,6 +60,14 @@ static NOINLINE void let_go(const void *lock)
         vthread_unpin();
 }
 
+static NOINLINE bool is_held(const void *lock)
+{
+    for (unsigned i = 0; held.owner == vthread_self_virtual() && i < held.count; i++)
+        if (held.locks[i] == lock)
+            return true;
+    return false;
+}
+
 /* ---- mutexes ---- */
 
 static int locked(pthread_mutex_t *mutex, int error)
@@ -64,52 +77,94 @@ static int locked(pthread_mutex_t *mutex, int error)
     return error;
 }
 
-struct waiting {
-    pthread_mutex_t *mutex;
-    pthread_cond_t *condition;
-    clockid_t clock;
-    enum { BY_ANY, BY_TIME, BY_CLOCK } limit;
-    struct timespec until;
+/*
+ * One that is taken is waited for without the carrier: park and try again.  Who unlocks it in a way that we see wakes
+ * one of those that wait (for this mutex or for one that shares its place); other ways, a wait for a condition among
+ * them, are found out by looking again, at longer and longer intervals.  So nothing depends on a wake.
+ */
+enum { PLACES = 64, FIRST_LOOK_NS = 100 * 1000, LAST_LOOK_NS = 20 * 1000 * 1000 };
+
+static struct place {
+    CACHE_ALIGNED vthread_mutex_t mutex;
+    vthread_cond_t unlocked;
+    ATOMIC(uint32_t) waiting;
+} places[PLACES];
+
+static struct place *place_of(const void *mutex)
+{
+    return &places[((uintptr_t)mutex >> 4) * 0x9e3779b97f4a7c15u >> 58];
+}
+
+static void wake_one(const void *mutex)
+{
+    struct place *p = place_of(mutex);
+
+    /* relaxed: without a fence this may come too soon, and then they look again by themselves */
+    if (UNLIKELY(atomic_load_relaxed(&p->waiting) > 0))
+        vthread_cond_signal(&p->unlocked);
+}
+
+/* In the line, until the mutex is ours (0, or another error), or the deadline has passed. */
+static int wait_in_line(struct place *p, pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    int64_t look_ns = FIRST_LOOK_NS;
+    bool interrupted = false;
     int error;
-};
 
-static void wait_apart(void *(*fn)(void *waiting), struct waiting *w)
-{
-    if (apart_is_near(w->mutex) || apart_is_near(w->condition))
-        apart_call_here(fn, w);
-    else
-        apart_call(fn, w, sizeof *w);
-}
+    while ((error = REAL(pthread_mutex_trylock)(mutex)) == EBUSY) {
+        int64_t until_ns = vthread_after_ns(look_ns);
 
-static void *lock_blocking(void *arg)
-{
-    struct waiting *w = arg;
-
-    switch (w->limit) {
-    case BY_ANY:
-        w->error = REAL(pthread_mutex_lock)(w->mutex);
-        break;
-    case BY_TIME:
-        w->error = REAL(pthread_mutex_timedlock)(w->mutex, &w->until);
-        break;
-    case BY_CLOCK:
-        w->error = REAL(pthread_mutex_clocklock)(w->mutex, w->clock, &w->until);
-        break;
+        if (deadline_ns <= vthread_now_ns()) {
+            error = ETIMEDOUT;
+            break;
+        }
+        if (vthread_cond_wait_until(&p->unlocked, &p->mutex, until_ns < deadline_ns ? until_ns : deadline_ns) == EINTR)
+            interrupted = true; /* locks are not interrupted; it is told later */
+        look_ns = look_ns < LAST_LOOK_NS ? 2 * look_ns : look_ns;
     }
-    return NULL;
+    if (interrupted)
+        vthread_interrupt(vthread_self_virtual());
+    return error;
 }
 
-static int lock(struct waiting w)
+static int wait_for_mutex(pthread_mutex_t *mutex, int64_t deadline_ns)
 {
-    w.error = REAL(pthread_mutex_trylock)(w.mutex);
-    if (w.error == EBUSY)
-        wait_apart(lock_blocking, &w);
-    return locked(w.mutex, w.error);
+    struct place *p = place_of(mutex);
+    bool stays = wait_stay();
+    int error;
+
+    vthread_mutex_lock(&p->mutex);
+    atomic_fetch_add_relaxed(&p->waiting, 1);
+    error = wait_in_line(p, mutex, deadline_ns);
+    atomic_fetch_sub_relaxed(&p->waiting, 1);
+    vthread_mutex_unlock(&p->mutex);
+    wait_leave(stays);
+    return error;
+}
+
+static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    int error = REAL(pthread_mutex_trylock)(mutex);
+
+    if (UNLIKELY(error == EBUSY))
+        error = deadline_ns == VTHREAD_FOREVER && is_held(mutex)
+                    ? REAL(pthread_mutex_lock)(mutex) /* EDEADLK, or for ever, as its kind says */
+                    : wait_for_mutex(mutex, deadline_ns);
+    return locked(mutex, error);
+}
+
+/* A time on one of the system's clocks. */
+static int64_t deadline_of(clockid_t clock, const struct timespec *until)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return wait_after(wait_ns_of(until) - wait_ns_of(&now));
 }
 
 HOOK int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-    return IS_VIRTUAL() ? lock((struct waiting){.mutex = mutex}) : REAL(pthread_mutex_lock)(mutex);
+    return IS_VIRTUAL() ? lock(mutex, VTHREAD_FOREVER) : REAL(pthread_mutex_lock)(mutex);
 }
 
 HOOK int pthread_mutex_trylock(pthread_mutex_t *mutex)
@@ -121,29 +176,39 @@ HOOK int pthread_mutex_trylock(pthread_mutex_t *mutex)
 
 HOOK int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict until)
 {
-    if (!IS_VIRTUAL())
-        return REAL(pthread_mutex_timedlock)(mutex, until);
-    return lock((struct waiting){.mutex = mutex, .limit = BY_TIME, .until = *until});
+    return IS_VIRTUAL() ? lock(mutex, deadline_of(CLOCK_REALTIME, until)) : REAL(pthread_mutex_timedlock)(mutex, until);
 }
 
 HOOK int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t clock,
                                  const struct timespec *restrict until)
 {
-    if (!IS_VIRTUAL())
+    if (!IS_VIRTUAL() || (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC))
         return REAL(pthread_mutex_clocklock)(mutex, clock, until);
-    return lock((struct waiting){.mutex = mutex, .limit = BY_CLOCK, .clock = clock, .until = *until});
+    return lock(mutex, deadline_of(clock, until));
 }
 
 HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
     int error = REAL(pthread_mutex_unlock)(mutex);
 
-    if (error == 0 && IS_VIRTUAL())
+    if (error != 0 || own_is_library(__builtin_return_address(0)))
+        return error;
+    wake_one(mutex);
+    if (vthread_self_virtual() != NULL)
         let_go(mutex);
-    return error;
+    return 0;
 }
 
-/* ---- conditions: the mutex is held before and after, so the pin stays ---- */
+/* ---- conditions: the OS thread waits; the mutex is held before and after, so the pin stays ---- */
+
+struct waiting {
+    pthread_mutex_t *mutex;
+    pthread_cond_t *condition;
+    clockid_t clock;
+    enum { BY_ANY, BY_TIME, BY_CLOCK } limit;
+    struct timespec until;
+    int error;
+};
 
 static void *condition_blocking(void *arg)
 {
@@ -165,7 +230,11 @@ static void *condition_blocking(void *arg)
 
 static int wait_for(struct waiting w)
 {
-    wait_apart(condition_blocking, &w);
+    wake_one(w.mutex); /* which it is about to unlock */
+    if (apart_is_near(w.mutex) || apart_is_near(w.condition))
+        apart_call_here(condition_blocking, &w);
+    else
+        apart_call(condition_blocking, &w, sizeof w);
     return w.error;
 }
 

@@ -81,6 +81,7 @@ static struct carrier *other_carrier(struct carrier *c)
 bool mount_elsewhere(struct carrier *c, struct thread *t)
 {
     struct carrier *to = c;
+    bool holds_stack;
 
     if (t->carrier == CARRIER_NONE)
         return false;
@@ -93,7 +94,18 @@ bool mount_elsewhere(struct carrier *c, struct thread *t)
     }
     if (to == c)
         return false;
-    carrier_deliver(to, &t->link.task, (t->flags & THREAD_STICKY) != 0);
+    /*
+     * A stack is not kept for a thread whose carrier is blocked: who blocks it may be a stack-mate, and want the stack
+     * before it lets go of the carrier.
+     */
+    holds_stack = (t->flags & THREAD_HOLDS_STACK) != 0;
+    if (holds_stack && atomic_load_relaxed(&to->state) != CARRIER_RUNNING && (t->flags & THREAD_STICKY)) {
+        t->flags &= (uint8_t)~THREAD_HOLDS_STACK;
+        holds_stack = false;
+        thread_stack_release(stack_at(t->cont.stack));
+    }
+    /* If the carrier blocks before it sees the task, that comes back here. */
+    carrier_deliver(to, &t->link.task, (t->flags & THREAD_STICKY) && !holds_stack);
     return true;
 }
 
