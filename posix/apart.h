@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of the C library that block and that nothing else can be done about: on the carrier's own stack, with the
- * thread's given up and a spare carrier for the others (vthread_blocking_call_apart).
+ * Calls of the C library that block and that nothing else can be done about: a platform thread makes them, and the
+ * virtual thread parks until it has ended.  Not on the carrier, not even with another in its place: threads that
+ * stay on it (vthread_stay_begin) would wait as well, and the one that ends this wait may be among them.
  */
 #ifndef POSIX_APART_H
 #define POSIX_APART_H
@@ -9,18 +10,14 @@
 #include "posix/hook.h"
 
 /*
- * fn(arguments), where arguments is a structure of that size: moved to the heap for the call, and back, for the stack
- * it lies in is not there meanwhile.
+ * fn(argument) elsewhere; returns its value.  Nothing that the argument leads to may lie in the caller's stack, which
+ * is not there meanwhile; errno is the other thread's.
  */
-void apart_call(void *(*fn)(void *arguments), void *arguments, size_t size);
+MAY_SWITCH
+void *apart_call(void *(*fn)(void *argument), void *argument);
 
-/* The same, but in place: what the arguments point to may lie in the thread's stack. */
-void apart_call_here(void *(*fn)(void *arguments), void *arguments);
-
-/* Might it lie in the calling thread's stack?  Or so near to it that it costs nothing to think so. */
-static inline bool apart_is_near(const void *p)
-{
-    return (uintptr_t)p - (uintptr_t)__builtin_frame_address(0) < (64u << 20);
-}
+/* The same with a copy of `size` bytes, which is copied back. */
+MAY_SWITCH
+void apart_call_copy(void *(*fn)(void *arguments), void *arguments, size_t size);
 
 #endif

@@ -7,17 +7,14 @@
  * noted in a thread-local variable, for as long as it is more than nothing the OS thread is the virtual
  * thread's alone.
  *
- * Where the OS thread has to wait, for a condition, say, it does so apart from the stack: who is to wake it may be a
- * stack-mate.
+ * No wait for any of them blocks the carrier: who is to end it may be bound to that very carrier.
  */
 #include <errno.h>
 #include <semaphore.h>
 #include <string.h>
 
-#include <vthread/sync.h>
-
-#include "base/atomic.h"
 #include "posix/apart.h"
+#include "posix/line.h"
 #include "posix/wait.h"
 
 enum { HELD_MAX = 64 };
@@ -78,68 +75,34 @@ static int locked(pthread_mutex_t *mutex, int error)
 }
 
 /*
- * One that is taken is waited for without the carrier: park and try again.  Who unlocks it in a way that we see wakes
- * one of those that wait (for this mutex or for one that shares its place); other ways, a wait for a condition among
- * them, are found out by looking again, at longer and longer intervals.  So nothing depends on a wake.
+ * One that is taken is waited for without the carrier: get in line, try, park, try again.  Who unlocks it wakes
+ * the first in line; whom we do not see doing that is found out by looking again, at longer and longer intervals.
  */
-enum { PLACES = 64, FIRST_LOOK_NS = 100 * 1000, LAST_LOOK_NS = 20 * 1000 * 1000 };
+enum { FIRST_LOOK_NS = 100 * 1000, LAST_LOOK_NS = 20 * 1000 * 1000 };
 
-static struct place {
-    CACHE_ALIGNED vthread_mutex_t mutex;
-    vthread_cond_t unlocked;
-    ATOMIC(uint32_t) waiting;
-} places[PLACES];
-
-static struct place *place_of(const void *mutex)
+/* try: as pthread_mutex_trylock, of any kind of lock. */
+static int wait_in_line(int (*try)(void *lock), void *lock, int64_t deadline_ns)
 {
-    return &places[((uintptr_t)mutex >> 4) * 0x9e3779b97f4a7c15u >> 58];
-}
+    for (int64_t look_ns = FIRST_LOOK_NS;; look_ns = look_ns < LAST_LOOK_NS ? 2 * look_ns : look_ns) {
+        struct line_waiter *w = line_enter(lock);
+        int error = try(lock);
+        int64_t until_ns;
 
-static void wake_one(const void *mutex)
-{
-    struct place *p = place_of(mutex);
-
-    /* relaxed: without a fence this may come too soon, and then they look again by themselves */
-    if (UNLIKELY(atomic_load_relaxed(&p->waiting) > 0))
-        vthread_cond_signal(&p->unlocked);
-}
-
-/* In the line, until the mutex is ours (0, or another error), or the deadline has passed. */
-static int wait_in_line(struct place *p, pthread_mutex_t *mutex, int64_t deadline_ns)
-{
-    int64_t look_ns = FIRST_LOOK_NS;
-    bool interrupted = false;
-    int error;
-
-    while ((error = REAL(pthread_mutex_trylock)(mutex)) == EBUSY) {
-        int64_t until_ns = vthread_after_ns(look_ns);
-
-        if (deadline_ns <= vthread_now_ns()) {
+        if (error == EBUSY && deadline_ns <= vthread_now_ns())
             error = ETIMEDOUT;
-            break;
+        if (error == EBUSY) {
+            until_ns = vthread_after_ns(look_ns);
+            line_wait(w, until_ns < deadline_ns ? until_ns : deadline_ns);
         }
-        if (vthread_cond_wait_until(&p->unlocked, &p->mutex, until_ns < deadline_ns ? until_ns : deadline_ns) == EINTR)
-            interrupted = true; /* locks are not interrupted; it is told later */
-        look_ns = look_ns < LAST_LOOK_NS ? 2 * look_ns : look_ns;
+        line_leave(w);
+        if (error != EBUSY)
+            return error;
     }
-    if (interrupted)
-        vthread_interrupt(vthread_self_virtual());
-    return error;
 }
 
-static int wait_for_mutex(pthread_mutex_t *mutex, int64_t deadline_ns)
+static int try_mutex(void *mutex)
 {
-    struct place *p = place_of(mutex);
-    bool stays = wait_stay();
-    int error;
-
-    vthread_mutex_lock(&p->mutex);
-    atomic_fetch_add_relaxed(&p->waiting, 1);
-    error = wait_in_line(p, mutex, deadline_ns);
-    atomic_fetch_sub_relaxed(&p->waiting, 1);
-    vthread_mutex_unlock(&p->mutex);
-    wait_leave(stays);
-    return error;
+    return REAL(pthread_mutex_trylock)(mutex);
 }
 
 static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
@@ -149,7 +112,7 @@ static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
     if (UNLIKELY(error == EBUSY))
         error = deadline_ns == VTHREAD_FOREVER && is_held(mutex)
                     ? REAL(pthread_mutex_lock)(mutex) /* EDEADLK, or for ever, as its kind says */
-                    : wait_for_mutex(mutex, deadline_ns);
+                    : wait_in_line(try_mutex, mutex, deadline_ns);
     return locked(mutex, error);
 }
 
@@ -187,92 +150,155 @@ HOOK int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t cloc
     return lock(mutex, deadline_of(clock, until));
 }
 
-HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
+static int unlock(pthread_mutex_t *mutex)
 {
     int error = REAL(pthread_mutex_unlock)(mutex);
 
-    if (error != 0 || own_is_library(__builtin_return_address(0)))
-        return error;
-    wake_one(mutex);
-    if (vthread_self_virtual() != NULL)
-        let_go(mutex);
-    return 0;
+    if (error == 0)
+        line_wake(mutex, false);
+    return error;
 }
 
-/* ---- conditions: the OS thread waits; the mutex is held before and after, so the pin stays ---- */
-
-struct waiting {
-    pthread_mutex_t *mutex;
-    pthread_cond_t *condition;
-    clockid_t clock;
-    enum { BY_ANY, BY_TIME, BY_CLOCK } limit;
-    struct timespec until;
+HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
     int error;
-};
 
-static void *condition_blocking(void *arg)
-{
-    struct waiting *w = arg;
-
-    switch (w->limit) {
-    case BY_ANY:
-        w->error = REAL(pthread_cond_wait)(w->condition, w->mutex);
-        break;
-    case BY_TIME:
-        w->error = REAL(pthread_cond_timedwait)(w->condition, w->mutex, &w->until);
-        break;
-    case BY_CLOCK:
-        w->error = REAL(pthread_cond_clockwait)(w->condition, w->mutex, w->clock, &w->until);
-        break;
-    }
-    return NULL;
+    if (own_is_library(__builtin_return_address(0)))
+        return REAL(pthread_mutex_unlock)(mutex);
+    error = unlock(mutex);
+    if (error == 0 && vthread_self_virtual() != NULL)
+        let_go(mutex);
+    return error;
 }
 
-static int wait_for(struct waiting w)
+/*
+ * ---- conditions ----
+ *
+ * A virtual thread waits in a line of ours, a platform thread in the C library's; who signals wakes from both.  So
+ * sometimes one more is woken than was meant, which conditions allow.  To be in line before the mutex is unlocked is
+ * to miss no signal.
+ */
+
+static int wait_for(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
 {
-    wake_one(w.mutex); /* which it is about to unlock */
-    if (apart_is_near(w.mutex) || apart_is_near(w.condition))
-        apart_call_here(condition_blocking, &w);
-    else
-        apart_call(condition_blocking, &w, sizeof w);
-    return w.error;
+    struct line_waiter *w = line_enter(condition);
+    int error = unlock(mutex);
+    int relocked;
+
+    if (error != 0) {
+        line_leave(w);
+        return error;
+    }
+    let_go(mutex);
+    error = line_wait(w, deadline_ns);
+    line_leave(w);
+    relocked = lock(mutex, VTHREAD_FOREVER);
+    return relocked != 0 ? relocked : error;
 }
 
 HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
 {
-    return IS_VIRTUAL() ? wait_for((struct waiting){.mutex = mutex, .condition = condition})
-                        : REAL(pthread_cond_wait)(condition, mutex);
+    return IS_VIRTUAL() ? wait_for(condition, mutex, VTHREAD_FOREVER) : REAL(pthread_cond_wait)(condition, mutex);
+}
+
+/*
+ * The clock is the condition's (pthread_condattr_setclock), which the C library tells nobody.  But a time of this
+ * century lies decades in the past for the one clock and in the future for the other.
+ */
+static clockid_t clock_of(const struct timespec *until)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return until->tv_sec < now.tv_sec / 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
 HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                                 const struct timespec *restrict until)
 {
-    if (!IS_VIRTUAL())
-        return REAL(pthread_cond_timedwait)(condition, mutex, until);
-    return wait_for((struct waiting){.mutex = mutex, .condition = condition, .limit = BY_TIME, .until = *until});
+    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock_of(until), until))
+                        : REAL(pthread_cond_timedwait)(condition, mutex, until);
 }
 
 HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
                                 const struct timespec *restrict until)
 {
+    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock, until))
+                        : REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+}
+
+HOOK int pthread_cond_signal(pthread_cond_t *condition)
+{
+    line_wake(condition, false);
+    return REAL(pthread_cond_signal)(condition);
+}
+
+HOOK int pthread_cond_broadcast(pthread_cond_t *condition)
+{
+    line_wake(condition, true);
+    return REAL(pthread_cond_broadcast)(condition);
+}
+
+/* ---- readers-writer locks: the C library knows the writer by its OS thread, and readers not at all ---- */
+
+static int try_reading(void *lock)
+{
+    return REAL(pthread_rwlock_tryrdlock)(lock);
+}
+
+static int try_writing(void *lock)
+{
+    return REAL(pthread_rwlock_trywrlock)(lock);
+}
+
+HOOK int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+{
+    int error;
+
     if (!IS_VIRTUAL())
-        return REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
-    return wait_for(
-        (struct waiting){.mutex = mutex, .condition = condition, .limit = BY_CLOCK, .clock = clock, .until = *until});
+        return REAL(pthread_rwlock_rdlock)(lock);
+    error = try_reading(lock);
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_reading, lock, VTHREAD_FOREVER);
+    return error;
 }
 
-/* ---- others: nobody is pinned for these, who may be let go by anybody, but they are waited for in the same way ----
- */
-
-static void *read_lock_blocking(void *arg)
+HOOK int pthread_rwlock_trywrlock(pthread_rwlock_t *lock)
 {
-    return (void *)(intptr_t)REAL(pthread_rwlock_rdlock)(arg);
+    int error = REAL(pthread_rwlock_trywrlock)(lock);
+
+    if (error == 0 && IS_VIRTUAL())
+        hold(lock);
+    return error;
 }
 
-static void *write_lock_blocking(void *arg)
+HOOK int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
-    return (void *)(intptr_t)REAL(pthread_rwlock_wrlock)(arg);
+    int error;
+
+    if (!IS_VIRTUAL())
+        return REAL(pthread_rwlock_wrlock)(lock);
+    error = try_writing(lock);
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_writing, lock, VTHREAD_FOREVER);
+    if (error == 0)
+        hold(lock);
+    return error;
 }
+
+HOOK int pthread_rwlock_unlock(pthread_rwlock_t *lock)
+{
+    int error = REAL(pthread_rwlock_unlock)(lock);
+
+    if (error != 0 || own_is_library(__builtin_return_address(0)))
+        return error;
+    line_wake(lock, true);
+    if (vthread_self_virtual() != NULL)
+        let_go(lock);
+    return 0;
+}
+
+/* ---- what has no owner: somebody else waits ---- */
 
 static void *semaphore_blocking(void *arg)
 {
@@ -284,30 +310,9 @@ static void *barrier_blocking(void *arg)
     return (void *)(intptr_t)REAL(pthread_barrier_wait)(arg);
 }
 
-/* An argument in the thread's own stack keeps that. */
 static int call_apart(void *(*fn)(void *object), void *object)
 {
-    return (int)(intptr_t)vthread_blocking_call_apart(fn, object);
-}
-
-HOOK int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
-{
-    int error;
-
-    if (!IS_VIRTUAL())
-        return REAL(pthread_rwlock_rdlock)(lock);
-    error = REAL(pthread_rwlock_tryrdlock)(lock);
-    return error == EBUSY ? call_apart(read_lock_blocking, lock) : error;
-}
-
-HOOK int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
-{
-    int error;
-
-    if (!IS_VIRTUAL())
-        return REAL(pthread_rwlock_wrlock)(lock);
-    error = REAL(pthread_rwlock_trywrlock)(lock);
-    return error == EBUSY ? call_apart(write_lock_blocking, lock) : error;
+    return (int)(intptr_t)apart_call(fn, object);
 }
 
 HOOK int sem_wait(sem_t *semaphore)
@@ -340,20 +345,14 @@ HOOK int pthread_once(pthread_once_t *once, void (*fn)(void))
 
 /* ---- stdio ---- */
 
-static void *flockfile_blocking(void *arg)
-{
-    REAL(flockfile)(arg);
-    return NULL;
-}
-
 HOOK void flockfile(FILE *file)
 {
     if (!IS_VIRTUAL()) {
         REAL(flockfile)(file);
         return;
     }
-    if (REAL(ftrylockfile)(file) != 0)
-        call_apart(flockfile_blocking, file);
+    while (REAL(ftrylockfile)(file) != 0) /* stdio itself unlocks it where we do not see it */
+        line_wait(NULL, VTHREAD_FOREVER);
     hold(file);
 }
 

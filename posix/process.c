@@ -41,7 +41,7 @@ static int park_getaddrinfo(const char *node, const char *service, const struct 
     l.node = node != NULL ? strdup(node) : NULL;
     l.service = service != NULL ? strdup(service) : NULL;
     if ((node == NULL) == (l.node == NULL) && (service == NULL) == (l.service == NULL))
-        apart_call(look_up, &l, sizeof l);
+        apart_call_copy(look_up, &l, sizeof l);
     free(l.node);
     free(l.service);
     if (l.result == 0)
@@ -86,7 +86,7 @@ HOOK int getnameinfo(const struct sockaddr *restrict address, socklen_t length, 
 
     if (!IS_VIRTUAL() || ((flags & NI_NUMERICHOST) && (service == NULL || (flags & NI_NUMERICSERV))))
         return REAL(getnameinfo)(address, length, host, host_size, service, service_size, flags);
-    apart_call_here(look_up_reverse, &l);
+    vthread_blocking_call(look_up_reverse, &l);
     return l.result;
 }
 
@@ -122,7 +122,7 @@ HOOK struct hostent *gethostbyname(const char *name)
 
     if (!IS_VIRTUAL())
         return REAL(gethostbyname)(name);
-    apart_call_here(look_up_old, &l);
+    vthread_blocking_call(look_up_old, &l);
     return l.result;
 }
 
@@ -133,7 +133,7 @@ HOOK int gethostbyname_r(const char *restrict name, struct hostent *restrict res
 
     if (!IS_VIRTUAL())
         return REAL(gethostbyname_r)(name, result, buffer, size, found, h_error);
-    apart_call_here(look_up_old_r, &l);
+    vthread_blocking_call(look_up_old_r, &l);
     return l.error;
 }
 
@@ -171,7 +171,7 @@ HOOK int flock(int fd, int operation)
         return posix_fail(l.result);
     l.result = flock_now(fd, operation | LOCK_NB);
     if (l.result == -EWOULDBLOCK)
-        apart_call(flock_blocking, &l, sizeof l);
+        apart_call_copy(flock_blocking, &l, sizeof l);
     return (int)posix_result(l.result);
 }
 
@@ -193,7 +193,7 @@ int process_lock_file(int fd, int command, struct flock *lock)
     setlkw_blocking(&l);
     l.command = command;
     if (l.result == -EAGAIN || l.result == -EACCES)
-        apart_call(setlkw_blocking, &l, sizeof l);
+        apart_call_copy(setlkw_blocking, &l, sizeof l);
     return (int)posix_result(l.result);
 }
 
@@ -217,7 +217,7 @@ HOOK int lockf(int fd, int command, off_t size)
     lockf_blocking(&l);
     l.command = command;
     if (l.result == -EAGAIN || l.result == -EACCES)
-        apart_call(lockf_blocking, &l, sizeof l);
+        apart_call_copy(lockf_blocking, &l, sizeof l);
     return (int)posix_result(l.result);
 }
 
@@ -279,7 +279,7 @@ static pid_t park_wait(pid_t pid, int *status, int options, struct rusage *usage
         if (error == 0) /* somebody else may have got hold of it, but it has ended */
             c.result = wait4_now(&c, options);
         else
-            apart_call(wait4_blocking, &c, sizeof c);
+            apart_call_copy(wait4_blocking, &c, sizeof c);
     }
     if (c.result > 0 && status != NULL)
         *status = c.status;
@@ -334,7 +334,7 @@ HOOK int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
     if (error == 0 && type == P_PID)
         waitid_blocking(&c);
     else
-        apart_call(waitid_blocking, &c, sizeof c);
+        apart_call_copy(waitid_blocking, &c, sizeof c);
     if (c.result == 0 && info != NULL)
         *info = c.info;
     return (int)posix_result(c.result);
@@ -367,7 +367,7 @@ HOOK int system(const char *text)
         return REAL(system)(text);
     c.text = copy = strdup(text);
     if (copy != NULL)
-        apart_call(system_blocking, &c, sizeof c);
+        apart_call_copy(system_blocking, &c, sizeof c);
     free(copy);
     return c.result == -1 ? posix_fail(c.error) : c.result;
 }
@@ -388,6 +388,6 @@ HOOK int pclose(FILE *file)
     if (!IS_VIRTUAL())
         return REAL(pclose)(file);
     vthread_fd_forget(fileno(file));
-    apart_call(pclose_blocking, &c, sizeof c);
+    apart_call_copy(pclose_blocking, &c, sizeof c);
     return c.result == -1 ? posix_fail(c.error) : c.result;
 }

@@ -43,14 +43,16 @@
     F(socket) F(socketpair) F(pipe) F(pipe2) F(fcntl) F(fcntl64) F(ioctl)                                              \
     F(pthread_key_create) F(pthread_key_delete) F(pthread_setspecific) F(pthread_getspecific) F(pthread_exit)          \
     F(pthread_mutex_lock) F(pthread_mutex_trylock) F(pthread_mutex_timedlock) F(pthread_mutex_clocklock)               \
-    F(pthread_mutex_unlock) F(pthread_cond_wait) F(pthread_cond_timedwait) F(pthread_cond_clockwait)                   \
-    F(pthread_rwlock_rdlock) F(pthread_rwlock_wrlock) F(sem_wait) F(pthread_barrier_wait) F(pthread_once)              \
+    F(pthread_mutex_unlock) F(pthread_cond_signal) F(pthread_cond_broadcast)                                           \
+    F(pthread_cond_wait) F(pthread_cond_timedwait) F(pthread_cond_clockwait)                                           \
+    F(pthread_rwlock_rdlock) F(pthread_rwlock_trywrlock) F(pthread_rwlock_wrlock) F(pthread_rwlock_unlock)             \
+    F(sem_wait) F(pthread_barrier_wait) F(pthread_once)                                                                \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
     F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf)                                \
     F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(system) F(pclose)
 
 /* Those that are used and not hooked. */
-#define REAL_OTHERS(F) F(pthread_rwlock_tryrdlock) F(pthread_rwlock_trywrlock) F(sem_trywait)
+#define REAL_OTHERS(F) F(pthread_rwlock_tryrdlock) F(sem_trywait)
 /* clang-format on */
 
 struct real {
