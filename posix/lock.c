@@ -13,6 +13,7 @@
 #include <semaphore.h>
 #include <string.h>
 
+#include "base/atomic.h"
 #include "posix/apart.h"
 #include "posix/line.h"
 #include "posix/wait.h"
@@ -330,17 +331,63 @@ HOOK int pthread_barrier_wait(pthread_barrier_t *barrier)
 }
 
 /*
- * Whoever calls it second blocks its OS thread until the first is through, who must not be among those that would
- * go on on that very OS thread.
+ * ---- pthread_once ----
+ *
+ * Whoever calls it second would block its OS thread until the first is through, who may need that OS thread, or the
+ * stack. So of virtual threads only one at a time is inside with each control; the others wait in line.  (Where two
+ * controls share a place one of them goes without.)
  */
+enum { ONCE_PLACES = 64, ONCE_SPINS = 100 };
+
+static ATOMIC(pthread_once_t *) inside[ONCE_PLACES];
+
+static bool is_inside(unsigned place, pthread_once_t *once)
+{
+    return atomic_load_acquire(&inside[place]) == once;
+}
+
+static void await_once(unsigned place, pthread_once_t *once)
+{
+    struct line_waiter *w;
+
+    for (int i = 0; i < ONCE_SPINS; i++)
+        if (!is_inside(place, once))
+            return;
+    w = line_enter(once);
+    if (is_inside(place, once))
+        line_wait(w, vthread_after_ns(LAST_LOOK_NS));
+    line_leave(w);
+}
+
+static int call_once_alone(pthread_once_t *once, void (*fn)(void))
+{
+    unsigned place = (unsigned)(((uintptr_t)once >> 2) * 0x9e3779b97f4a7c15u >> 58);
+    bool is_ours;
+    bool is_pinned;
+    int error;
+
+    for (;;) {
+        pthread_once_t *nobody = NULL;
+
+        is_ours = atomic_cas_acq_rel(&inside[place], &nobody, once);
+        if (is_ours || nobody != once)
+            break;
+        await_once(place, once);
+    }
+    is_pinned = vthread_pin("pthread_once") == 0; /* the C library's part of it knows the OS thread */
+    error = REAL(pthread_once)(once, fn);
+    if (is_pinned)
+        vthread_unpin();
+    if (is_ours) {
+        atomic_store_release(&inside[place], NULL);
+        line_wake(once, true);
+    }
+    return error;
+}
+
 HOOK int pthread_once(pthread_once_t *once, void (*fn)(void))
 {
-    bool pinned = IS_VIRTUAL() && vthread_pin("pthread_once") == 0;
-    int error = REAL(pthread_once)(once, fn);
-
-    if (pinned)
-        vthread_unpin();
-    return error;
+    return IS_VIRTUAL() ? call_once_alone(once, fn) : REAL(pthread_once)(once, fn);
 }
 
 /* ---- stdio ---- */
