@@ -26,8 +26,10 @@ static struct {
 static const struct {
     const char *prefix;
     bool is_runtime;
-} names[] = {{"libvthread", true}, {"libevent", false}, {"libgc.so", false}, {"libunwind", false},
-             {"libdw", false},     {"libelf", false},   {"libyajl", false}};
+} names[] = {{"libvthread.so", true}, {"libvthread-posix.so", true},
+             {"libevent", false},     {"libgc.so", false},
+             {"libunwind", false},    {"libdw", false},
+             {"libelf", false},       {"libyajl", false}};
 
 static struct range range_of(const struct dl_phdr_info *info)
 {
