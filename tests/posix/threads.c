@@ -238,6 +238,24 @@ static void initialise(void)
     atomic_store(&initialised, 1);
 }
 
+static void *post_later(void *arg)
+{
+    usleep(2000);
+    CHECK_EQ(sem_post(arg), 0);
+    return NULL;
+}
+
+static void test_local_semaphore(void)
+{
+    pthread_t poster;
+    sem_t local;
+
+    CHECK_EQ(sem_init(&local, 0, 0), 0);
+    CHECK_EQ(pthread_create(&poster, NULL, post_later, &local), 0);
+    CHECK_EQ(sem_wait(&local), 0); /* the stack is kept */
+    CHECK_EQ(pthread_join(poster, NULL), 0);
+}
+
 static void *use_others(void *arg)
 {
     CHECK_EQ(pthread_once(&once, initialise), 0);
@@ -350,6 +368,7 @@ int main(void)
         {"nested locks", test_nested_locks, false},
         {"conditions", test_conditions, false},
         {"other locks", test_others, false},
+        {"local semaphore", test_local_semaphore, false},
         {"signal mask", test_mask, false},
         {"stays", test_stays, false},
         {NULL, NULL, false},
