@@ -223,13 +223,12 @@ int vthread_close(int fd)
 int vthread_fd_forget(int fd)
 {
     struct descriptor *d;
-    int error = net_enter();
 
-    if (error != 0)
-        return -error;
+    if (runtime_forked())
+        return ENOTSUP;
     if (fd < 0)
         return EBADF;
-    d = descriptor_find(fd);
+    d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL; /* as in vthread_close */
     if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
         descriptor_finish_close(d, descriptor_begin_close(d, fd));
     return 0;

@@ -143,6 +143,7 @@ ALWAYS_INLINE int set_up(struct thread **ret_t, struct maker *m, const vthread_a
     t->reason = 0;
     t->predictor = 0;
     t->in_room = 0;
+    t->stays = 0;
     atomic_store_release(&t->held, 0); /* as all of its stores (thread_holds) */
     t->carrier = CARRIER_NONE;
     atomic_store_relaxed(&t->slot, arg);

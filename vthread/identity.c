@@ -21,6 +21,13 @@ vthread_t vthread_self(void)
     return self != NULL ? thread_handle(self) : NULL;
 }
 
+vthread_t vthread_self_virtual(void)
+{
+    struct thread *self = thread_mounted();
+
+    return self != NULL && LIKELY(!runtime_forked()) ? thread_handle(self) : NULL;
+}
+
 bool vthread_equal(vthread_t a, vthread_t b)
 {
     return a == b;

@@ -157,6 +157,8 @@ void thread_finish(void *value)
         thread_failed(self, VTHREAD_FAILURE_PINNED_AT_END, 0);
         unpin_all(self);
     }
+    if (UNLIKELY(self->stays > 0))
+        stay_no_longer(self);
     if (thread_left_locks(self) && !(self->flags & THREAD_PLATFORM)) /* those say so when the OS thread ends */
         thread_failed(self, VTHREAD_FAILURE_LOCKS_HELD, 0);
     thread_wind_up(self); /* of what handlers have left */

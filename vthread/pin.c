@@ -51,6 +51,12 @@ void unpin_all(struct thread *self)
     self->flags &= (uint8_t)~THREAD_PINNED;
 }
 
+void stay_no_longer(struct thread *self)
+{
+    while (self->stays > 0)
+        vthread_stay_end();
+}
+
 /* Not inline, even where the whole program is optimised at once: for the return address. */
 NOINLINE int vthread_pin(const char *reason)
 {
@@ -129,6 +135,48 @@ NOINLINE void *vthread_blocking_call(void *(*fn)(void *arg), void *arg)
     if (began)
         vthread_blocking_end();
     return value;
+}
+
+/* ---- staying on a carrier ---- */
+
+enum { STAYS_MAX = 7 };
+
+/* Those that are STICKY for life do so anyway. */
+static bool stays_for_life(const struct thread *self)
+{
+    return (self->flags & THREAD_STICKY) && self->stays == 0;
+}
+
+int vthread_stay_begin(void)
+{
+    struct processor *p = processor_self();
+    struct thread *self = thread_mounted();
+
+    if (self == NULL || stays_for_life(self))
+        return 0;
+    if (self->stays == STAYS_MAX)
+        return EAGAIN;
+    if (self->stays++ == 0) {
+        self->flags |= THREAD_STICKY;
+        p->carrier.awaited++;
+    }
+    return 0;
+}
+
+int vthread_stay_end(void)
+{
+    struct processor *p = processor_self();
+    struct thread *self = thread_mounted();
+
+    if (self == NULL || stays_for_life(self))
+        return 0;
+    if (self->stays == 0)
+        return EINVAL;
+    if (--self->stays == 0) {
+        self->flags &= (uint8_t)~THREAD_STICKY;
+        p->carrier.awaited--;
+    }
+    return 0;
 }
 
 /* ---- pinned waits ---- */

@@ -161,6 +161,7 @@ static struct thread *foreign_self(struct platform *pl)
     *thread_cold(t) = (struct thread_cold){0};
     t->flags = THREAD_PLATFORM;
     t->in_room = 0;
+    t->stays = 0;
     t->reason = 0;
     atomic_store_release(&t->held, 0); /* as all of its stores (thread_holds) */
     t->deadline_ns = INT64_MAX;

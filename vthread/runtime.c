@@ -2,6 +2,7 @@
 /*
  * The runtime's life: configure, start at first use, statistics, shutdown, fork.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -656,15 +657,23 @@ unsigned vthread_version(void)
     return VTHREAD_VERSION;
 }
 
+/* libvthread-posix, which nobody is linked with who does not want it, is asked whether its hooks took effect. */
+static bool posix_in_effect(void)
+{
+    static const char here;
+    bool (*ask)(const void *asker);
+
+    *(void **)&ask = dlsym(RTLD_DEFAULT, "vthread_posix_in_effect");
+    return ask != NULL && ask(&here);
+}
+
 bool vthread_has(const char *feature)
 {
-    static const struct {
-        const char *name;
-        bool has;
-    } features[] = {{"net", VTHREAD_HAS_NET}, {"gc", VTHREAD_HAS_GC}, {"posix", VTHREAD_HAS_POSIX}};
-
-    for (size_t i = 0; feature != NULL && i < sizeof features / sizeof features[0]; i++)
-        if (strcmp(feature, features[i].name) == 0)
-            return features[i].has;
-    return false;
+    if (feature == NULL)
+        return false;
+    if (strcmp(feature, "net") == 0)
+        return VTHREAD_HAS_NET;
+    if (strcmp(feature, "gc") == 0)
+        return VTHREAD_HAS_GC;
+    return strcmp(feature, "posix") == 0 && posix_in_effect();
 }

@@ -58,6 +58,7 @@ struct thread {
     uint16_t carrier : 10;  /* index of the one it is, or was last, mounted on; CARRIER_NONE */
     uint16_t predictor : 2; /* carrier.h, may_skip_wake */
     uint16_t in_room : 1;   /* there is something of it in its room (thread_rooms); its own */
+    uint16_t stays : 3;     /* vthread_stay_begin, not ended yet; it is STICKY meanwhile */
     uint16_t saved_errno;
     ATOMIC(uint8_t) phase; /* vthread_state_t; read by anybody */
     ATOMIC(uint8_t) held;  /* thread_holds, and THREAD_RELEASING; its own, read by anybody */
@@ -550,6 +551,7 @@ void thread_put_failure(struct thread *self, struct failure failure);
 extern HIDDEN void (*thread_abandon_scopes)(struct thread *self);
 void thread_wind_up(struct thread *self); /* the user's part of its end, on its own stack; may switch */
 void unpin_all(struct thread *self);      /* at its end */
+void stay_no_longer(struct thread *self); /* the same */
 void thread_ended(struct thread *t, struct record_cache *cache);
 void thread_extra_free(struct thread *t);
 void thread_discard_unstarted(void); /* at a shutdown: all that are NEW, and can be started no more */

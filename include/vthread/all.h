@@ -25,4 +25,8 @@
 #include <vthread/os.h>
 #endif
 
+#if VTHREAD_HAS_POSIX
+#include <vthread/posix.h>
+#endif
+
 #endif

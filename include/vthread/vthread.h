@@ -190,6 +190,10 @@ VTHREAD_API VTHREAD_NORETURN void vthread_exit(void *value);
 
 /* The calling thread; NULL only when there is no memory to name a platform thread. */
 VTHREAD_API vthread_t vthread_self(void);
+
+/* The same, but NULL unless a virtual thread is calling: on platform threads, in callbacks of the runtime, after fork. */
+VTHREAD_API vthread_t vthread_self_virtual(void);
+
 VTHREAD_API bool vthread_equal(vthread_t a, vthread_t b);
 
 /* Never reused; 0 for NULL. */
@@ -340,6 +344,17 @@ VTHREAD_API int vthread_blocking_end(void);
 
 /* fn(arg) inside such a section; on the same OS thread, so pointers to locals are fine.  Returns its value. */
 VTHREAD_API void *vthread_blocking_call(void *(*fn)(void *arg), void *arg);
+
+/*
+ * Between begin and end the thread stays on its carrier: it parks as ever, and others run meanwhile, but it is
+ * resumed on the OS thread that it left.  For code that may keep addresses of thread-local variables, errno's too,
+ * over a wait: what is in libraries that do not know of virtual threads.
+ *
+ * Nests, up to 7.  begin returns 0 or EAGAIN (too deep), end 0 or EINVAL (no begin).  On a platform thread
+ * both do nothing.  A carrier that threads have to come back to does not retire.
+ */
+VTHREAD_API int vthread_stay_begin(void);
+VTHREAD_API int vthread_stay_end(void);
 
 /* ---- failure and misuse ---- */
 

@@ -17,7 +17,7 @@ def run(*command, **options):
 
 
 FEATURES = """#include <vthread/version.h>
-#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != {gc} || VTHREAD_HAS_POSIX != 0
+#if VTHREAD_HAS_NET != {net} || VTHREAD_HAS_GC != {gc} || VTHREAD_HAS_POSIX != {net}
 #error version.h says something else than the build
 #endif
 #if defined __has_include && __has_include(<vthread/net.h>) != VTHREAD_HAS_NET
@@ -52,6 +52,14 @@ def main(build, readme, libdir, package, gc, _, *compiler):
             run(*compiler, "-std=c11", "-include", "vthread/all.h", program, "-o", executable, *flags)
             run(executable, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
             print(f"{kind}: {' '.join(flags)}")
+
+        if package == "vthread-net":  # then there is libvthread-posix, which pkg-config puts before the C library
+            flags = run("pkg-config", "--cflags", "--libs", "vthread-posix", capture_output=True).stdout.split()
+            executable = pathlib.Path(destination) / "posix"
+            check = pathlib.Path(__file__).parent.parent / "posix/check.c"
+            run(*compiler, "-std=c11", check, "-o", executable, *flags)
+            run(executable, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
+            print(f"posix: {' '.join(flags)}")
     return 0
 
 

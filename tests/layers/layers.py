@@ -21,6 +21,8 @@ BENEATH = {
     "observe": {"base", "continuation", "carrier", "vthread", "sync", "concurrent"},
     "gc": {"base", "continuation", "carrier", "vthread"},
     "net": {"base", "continuation", "carrier", "vthread"},
+    # A library of its own, which uses what libvthread exports; of base only headers.
+    "posix": {"base"},
 }
 # layer: the public headers it implements or speaks of; "*" is all of them.
 PUBLIC = {
@@ -33,6 +35,7 @@ PUBLIC = {
     "observe": {"executor.h", "runtime.h", "scope.h", "sync.h", "version.h", "vthread.h"},
     "gc": {"gc.h", "vthread.h"},
     "net": {"*"},
+    "posix": {"net.h", "local.h", "posix.h", "sync.h", "vthread.h"},
 }
 # Foreign libraries, each known to one layer only.
 FOREIGN = {

@@ -20,7 +20,11 @@ static void *pin_and_lock(void *arg)
             vthread_sleep_ns(100000);
         EXPECT(vthread_mutex_unlock(&mutex) == 0);
         EXPECT(vthread_unpin() == 0);
+        if (i % 2 == 0)
+            EXPECT(vthread_stay_begin() == 0);
         vthread_sleep_ns(10000);
+        if (i % 2 == 0)
+            EXPECT(vthread_stay_end() == 0);
     }
     return arg;
 }

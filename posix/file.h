@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* What kind of file a descriptor is, asked anew each time: nothing that could become wrong is remembered. */
+#ifndef POSIX_FILE_H
+#define POSIX_FILE_H
+
+#include "posix/hook.h"
+
+enum file_kind {
+    FILE_DIRECT,   /* not to be waited for (files, disks), or non-blocking, or not open: the libc's function */
+    FILE_STREAM,   /* blocks: pipes, eventfds, devices */
+    FILE_TERMINAL, /* the same; writes may block although poll says that they will not */
+};
+
+/* Of a descriptor that is no socket. */
+enum file_kind file_look(int fd);
+
+/* Did its user ask for EAGAIN? */
+bool file_is_nonblocking(int fd);
+
+/* What poll reports now, 0 or -Exxx. */
+int file_poll(int fd, int events);
+
+/* Does what is written in pieces count as one stream? */
+bool file_is_stream_socket(int fd);
+
+/*
+ * Between "poll says that it is there" and taking it, others keep away: those that take turns here, at least.
+ * What is done in between does not wait.
+ */
+MAY_SWITCH
+void file_lock(int fd);
+void file_unlock(int fd);
+
+#endif

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locks of the C library, whose owner is an OS thread.
+ *
+ * A virtual thread that holds one is pinned until it lets go: it would come back on an OS thread that does not own
+ * the lock, and meanwhile the next thread on its carrier would pass for the owner.  What an OS thread holds is
+ * noted in a thread-local variable, for as long as it is more than nothing the OS thread is the virtual
+ * thread's alone.
+ *
+ * No wait for any of them blocks the carrier: who is to end it may be bound to that very carrier.
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "posix/apart.h"
+#include "posix/line.h"
+#include "posix/wait.h"
+
+enum { HELD_MAX = 64 };
+
+/* Of the virtual thread `owner`; out of date if another asks. */
+static _Thread_local struct {
+    vthread_t owner;
+    unsigned count;
+    const void *locks[HELD_MAX];
+} held;
+
+/* None of these waits, and none is inlined: the variable's address is used before anything else happens. */
+
+static NOINLINE void hold(const void *lock)
+{
+    vthread_t self = vthread_self_virtual();
+
+    if (held.owner != self) {
+        held.owner = self;
+        held.count = 0; /* it has ended, and its pins with it */
+    }
+    if (held.count == HELD_MAX || (held.count == 0 && vthread_pin("an OS lock is held") != 0))
+        return;
+    held.locks[held.count++] = lock;
+}
+
+static NOINLINE void let_go(const void *lock)
+{
+    unsigned i = held.count;
+
+    if (held.owner != vthread_self_virtual())
+        return;
+    while (i > 0 && held.locks[i - 1] != lock)
+        i--;
+    if (i == 0)
+        return; /* somebody else's, or one more than we can count */
+    for (held.count--; i - 1 < held.count; i++)
+        held.locks[i - 1] = held.locks[i];
+    if (held.count == 0)
+        vthread_unpin();
+}
+
+static NOINLINE bool is_held(const void *lock)
+{
+    for (unsigned i = 0; held.owner == vthread_self_virtual() && i < held.count; i++)
+        if (held.locks[i] == lock)
+            return true;
+    return false;
+}
+
+/* ---- mutexes ---- */
+
+static int locked(pthread_mutex_t *mutex, int error)
+{
+    if (error == 0 || error == EOWNERDEAD)
+        hold(mutex);
+    return error;
+}
+
+/*
+ * One that is taken is waited for without the carrier: get in line, try, park, try again.  Who unlocks it wakes
+ * the first in line; whom we do not see doing that is found out by looking again, at longer and longer intervals.
+ */
+enum { FIRST_LOOK_NS = 100 * 1000, LAST_LOOK_NS = 20 * 1000 * 1000 };
+
+/* try: as pthread_mutex_trylock, of any kind of lock. */
+static int wait_in_line(int (*try)(void *lock), void *lock, int64_t deadline_ns)
+{
+    for (int64_t look_ns = FIRST_LOOK_NS;; look_ns = look_ns < LAST_LOOK_NS ? 2 * look_ns : look_ns) {
+        struct line_waiter *w = line_enter(lock);
+        int error = try(lock);
+        int64_t until_ns;
+
+        if (error == EBUSY && deadline_ns <= vthread_now_ns())
+            error = ETIMEDOUT;
+        if (error == EBUSY) {
+            until_ns = vthread_after_ns(look_ns);
+            line_wait(w, until_ns < deadline_ns ? until_ns : deadline_ns);
+        }
+        line_leave(w);
+        if (error != EBUSY)
+            return error;
+    }
+}
+
+static int try_mutex(void *mutex)
+{
+    return REAL(pthread_mutex_trylock)(mutex);
+}
+
+static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    int error = REAL(pthread_mutex_trylock)(mutex);
+
+    if (UNLIKELY(error == EBUSY))
+        error = deadline_ns == VTHREAD_FOREVER && is_held(mutex)
+                    ? REAL(pthread_mutex_lock)(mutex) /* EDEADLK, or for ever, as its kind says */
+                    : wait_in_line(try_mutex, mutex, deadline_ns);
+    return locked(mutex, error);
+}
+
+/* A time on one of the system's clocks. */
+static int64_t deadline_of(clockid_t clock, const struct timespec *until)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return wait_after(wait_ns_of(until) - wait_ns_of(&now));
+}
+
+HOOK int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    return IS_VIRTUAL() ? lock(mutex, VTHREAD_FOREVER) : REAL(pthread_mutex_lock)(mutex);
+}
+
+HOOK int pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    int error = REAL(pthread_mutex_trylock)(mutex);
+
+    return IS_VIRTUAL() ? locked(mutex, error) : error;
+}
+
+HOOK int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? lock(mutex, deadline_of(CLOCK_REALTIME, until)) : REAL(pthread_mutex_timedlock)(mutex, until);
+}
+
+HOOK int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t clock,
+                                 const struct timespec *restrict until)
+{
+    if (!IS_VIRTUAL() || (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC))
+        return REAL(pthread_mutex_clocklock)(mutex, clock, until);
+    return lock(mutex, deadline_of(clock, until));
+}
+
+static int unlock(pthread_mutex_t *mutex)
+{
+    int error = REAL(pthread_mutex_unlock)(mutex);
+
+    if (error == 0)
+        line_wake(mutex, false);
+    return error;
+}
+
+HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    int error;
+
+    if (own_is_library(__builtin_return_address(0)))
+        return REAL(pthread_mutex_unlock)(mutex);
+    error = unlock(mutex);
+    if (error == 0 && vthread_self_virtual() != NULL)
+        let_go(mutex);
+    return error;
+}
+
+/*
+ * ---- conditions ----
+ *
+ * A virtual thread waits in a line of ours, a platform thread in the C library's; who signals wakes from both.  So
+ * sometimes one more is woken than was meant, which conditions allow.  To be in line before the mutex is unlocked is
+ * to miss no signal.
+ */
+
+static int wait_for(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
+{
+    struct line_waiter *w = line_enter(condition);
+    int error = unlock(mutex);
+    int relocked;
+
+    if (error != 0) {
+        line_leave(w);
+        return error;
+    }
+    let_go(mutex);
+    error = line_wait(w, deadline_ns);
+    line_leave(w);
+    relocked = lock(mutex, VTHREAD_FOREVER);
+    return relocked != 0 ? relocked : error;
+}
+
+HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
+{
+    return IS_VIRTUAL() ? wait_for(condition, mutex, VTHREAD_FOREVER) : REAL(pthread_cond_wait)(condition, mutex);
+}
+
+/*
+ * The clock is the condition's (pthread_condattr_setclock), which the C library tells nobody.  But a time of this
+ * century lies decades in the past for the one clock and in the future for the other.
+ */
+static clockid_t clock_of(const struct timespec *until)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return until->tv_sec < now.tv_sec / 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
+}
+
+HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                                const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock_of(until), until))
+                        : REAL(pthread_cond_timedwait)(condition, mutex, until);
+}
+
+HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
+                                const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock, until))
+                        : REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+}
+
+HOOK int pthread_cond_signal(pthread_cond_t *condition)
+{
+    line_wake(condition, false);
+    return REAL(pthread_cond_signal)(condition);
+}
+
+HOOK int pthread_cond_broadcast(pthread_cond_t *condition)
+{
+    line_wake(condition, true);
+    return REAL(pthread_cond_broadcast)(condition);
+}
+
+/* ---- readers-writer locks: the C library knows the writer by its OS thread, and readers not at all ---- */
+
+static int try_reading(void *lock)
+{
+    return REAL(pthread_rwlock_tryrdlock)(lock);
+}
+
+static int try_writing(void *lock)
+{
+    return REAL(pthread_rwlock_trywrlock)(lock);
+}
+
+HOOK int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+{
+    int error;
+
+    if (!IS_VIRTUAL())
+        return REAL(pthread_rwlock_rdlock)(lock);
+    error = try_reading(lock);
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_reading, lock, VTHREAD_FOREVER);
+    return error;
+}
+
+HOOK int pthread_rwlock_trywrlock(pthread_rwlock_t *lock)
+{
+    int error = REAL(pthread_rwlock_trywrlock)(lock);
+
+    if (error == 0 && IS_VIRTUAL())
+        hold(lock);
+    return error;
+}
+
+HOOK int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
+{
+    int error;
+
+    if (!IS_VIRTUAL())
+        return REAL(pthread_rwlock_wrlock)(lock);
+    error = try_writing(lock);
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_writing, lock, VTHREAD_FOREVER);
+    if (error == 0)
+        hold(lock);
+    return error;
+}
+
+HOOK int pthread_rwlock_unlock(pthread_rwlock_t *lock)
+{
+    int error = REAL(pthread_rwlock_unlock)(lock);
+
+    if (error != 0 || own_is_library(__builtin_return_address(0)))
+        return error;
+    line_wake(lock, true);
+    if (vthread_self_virtual() != NULL)
+        let_go(lock);
+    return 0;
+}
+
+/* ---- what has no owner: somebody else waits ---- */
+
+static void *semaphore_blocking(void *arg)
+{
+    return (void *)(intptr_t)RESULT(REAL(sem_wait)(arg));
+}
+
+static void *barrier_blocking(void *arg)
+{
+    return (void *)(intptr_t)REAL(pthread_barrier_wait)(arg);
+}
+
+static int call_apart(void *(*fn)(void *object), void *object)
+{
+    return (int)(intptr_t)apart_call(fn, object);
+}
+
+HOOK int sem_wait(sem_t *semaphore)
+{
+    if (!IS_VIRTUAL())
+        return REAL(sem_wait)(semaphore);
+    if (REAL(sem_trywait)(semaphore) == 0)
+        return 0;
+    return (int)posix_result(call_apart(semaphore_blocking, semaphore));
+}
+
+HOOK int pthread_barrier_wait(pthread_barrier_t *barrier)
+{
+    return IS_VIRTUAL() ? call_apart(barrier_blocking, barrier) : REAL(pthread_barrier_wait)(barrier);
+}
+
+/*
+ * ---- pthread_once ----
+ *
+ * Whoever calls it second would block its OS thread until the first is through, who may need that OS thread, or the
+ * stack. So of virtual threads only one at a time is inside with each control; the others wait in line.  (Where two
+ * controls share a place one of them goes without.)
+ */
+enum { ONCE_PLACES = 64, ONCE_SPINS = 100 };
+
+static ATOMIC(pthread_once_t *) inside[ONCE_PLACES];
+
+static bool is_inside(unsigned place, pthread_once_t *once)
+{
+    return atomic_load_acquire(&inside[place]) == once;
+}
+
+static void await_once(unsigned place, pthread_once_t *once)
+{
+    struct line_waiter *w;
+
+    for (int i = 0; i < ONCE_SPINS; i++)
+        if (!is_inside(place, once))
+            return;
+    w = line_enter(once);
+    if (is_inside(place, once))
+        line_wait(w, vthread_after_ns(LAST_LOOK_NS));
+    line_leave(w);
+}
+
+static int call_once_alone(pthread_once_t *once, void (*fn)(void))
+{
+    unsigned place = (unsigned)(((uintptr_t)once >> 2) * 0x9e3779b97f4a7c15u >> 58);
+    bool is_ours;
+    bool is_pinned;
+    int error;
+
+    for (;;) {
+        pthread_once_t *nobody = NULL;
+
+        is_ours = atomic_cas_acq_rel(&inside[place], &nobody, once);
+        if (is_ours || nobody != once)
+            break;
+        await_once(place, once);
+    }
+    is_pinned = vthread_pin("pthread_once") == 0; /* the C library's part of it knows the OS thread */
+    error = REAL(pthread_once)(once, fn);
+    if (is_pinned)
+        vthread_unpin();
+    if (is_ours) {
+        atomic_store_release(&inside[place], NULL);
+        line_wake(once, true);
+    }
+    return error;
+}
+
+HOOK int pthread_once(pthread_once_t *once, void (*fn)(void))
+{
+    return IS_VIRTUAL() ? call_once_alone(once, fn) : REAL(pthread_once)(once, fn);
+}
+
+/* ---- stdio ---- */
+
+HOOK void flockfile(FILE *file)
+{
+    if (!IS_VIRTUAL()) {
+        REAL(flockfile)(file);
+        return;
+    }
+    while (REAL(ftrylockfile)(file) != 0) /* stdio itself unlocks it where we do not see it */
+        line_wait(NULL, VTHREAD_FOREVER);
+    hold(file);
+}
+
+HOOK int ftrylockfile(FILE *file)
+{
+    int error = REAL(ftrylockfile)(file);
+
+    if (error == 0 && IS_VIRTUAL())
+        hold(file);
+    return error;
+}
+
+HOOK void funlockfile(FILE *file)
+{
+    REAL(funlockfile)(file);
+    if (IS_VIRTUAL())
+        let_go(file);
+}
+
+/* ---- the signal mask ---- */
+
+/* The carrier's mask before the virtual thread that is pinned by it (mask.owner) changed it. */
+static _Thread_local struct {
+    vthread_t owner;
+    sigset_t before;
+} mask;
+
+static NOINLINE int set_mask(int how, const sigset_t *set, sigset_t *ret_old)
+{
+    vthread_t self = vthread_self_virtual();
+    sigset_t old;
+    sigset_t now;
+    int error;
+
+    /* The kernel's sets are shorter, and are compared as they are. */
+    memset(&old, 0, sizeof old);
+    memset(&now, 0, sizeof now);
+    error = REAL(pthread_sigmask)(how, set, &old);
+    if (error != 0)
+        return error;
+    if (ret_old != NULL)
+        *ret_old = old;
+    REAL(pthread_sigmask)(SIG_SETMASK, NULL, &now);
+    if (mask.owner != self) {
+        if (memcmp(&old, &now, sizeof now) != 0 && vthread_pin("the signal mask is changed") == 0) {
+            mask.owner = self;
+            mask.before = old;
+        }
+    } else if (memcmp(&mask.before, &now, sizeof now) == 0) {
+        mask.owner = NULL;
+        vthread_unpin();
+    }
+    return 0;
+}
+
+HOOK int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
+{
+    return IS_VIRTUAL() && set != NULL ? set_mask(how, set, old) : REAL(pthread_sigmask)(how, set, old);
+}
+
+HOOK int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
+{
+    int error;
+
+    if (!IS_VIRTUAL() || set == NULL)
+        return REAL(sigprocmask)(how, set, old);
+    error = set_mask(how, set, old);
+    return error != 0 ? posix_fail(error) : 0;
+}

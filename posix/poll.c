@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * poll, select and epoll_wait.
+ *
+ * Each asks the kernel without a timeout, waits until something is there, and asks again; so what is reported is always
+ * the kernel's own answer.  One descriptor is waited for directly.  Several go into an epoll set made for this
+ * one wait, which is a descriptor in turn.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "posix/wait.h"
+
+/* ---- waiting for several ---- */
+
+enum { PLAIN = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM };
+
+static NOINLINE int poll_now(struct pollfd *fds, nfds_t n)
+{
+    return RESULT(REAL(poll)(fds, n, 0));
+}
+
+static uint32_t events_before(const struct pollfd *fds, nfds_t i)
+{
+    uint32_t events = 0;
+
+    for (nfds_t j = 0; j <= i; j++)
+        if (fds[j].fd == fds[i].fd)
+            events |= (uint32_t)(unsigned short)fds[j].events;
+    return events;
+}
+
+/* The set, or -Exxx.  What cannot be in one, or is not open, poll has reported already. */
+static NOINLINE int make_set(const struct pollfd *fds, nfds_t n)
+{
+    int set = RESULT(epoll_create1(EPOLL_CLOEXEC));
+
+    for (nfds_t i = 0; set >= 0 && i < n; i++) {
+        struct epoll_event e = {.events = (uint32_t)(unsigned short)fds[i].events};
+
+        if (fds[i].fd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fds[i].fd, &e) == 0)
+            continue;
+        if (errno == EEXIST) {
+            e.events = events_before(fds, i);
+            epoll_ctl(set, EPOLL_CTL_MOD, fds[i].fd, &e);
+        } else if (errno == ENOMEM || errno == ENOSPC) {
+            int error = errno;
+
+            REAL(close)(set);
+            return -error;
+        }
+    }
+    return set;
+}
+
+struct plain_poll {
+    struct pollfd *fds;
+    nfds_t n;
+    int timeout_ms;
+};
+
+static void *poll_blocking(void *arg)
+{
+    const struct plain_poll *p = arg;
+
+    REAL(poll)(p->fds, p->n, p->timeout_ms);
+    return NULL;
+}
+
+/* No descriptor to be had: block, for a second at most; the caller asks again. */
+static int wait_without_set(struct pollfd *fds, nfds_t n)
+{
+    struct plain_poll p = {.fds = fds, .n = n, .timeout_ms = 1000};
+    int error = wait_may_begin();
+
+    if (error == 0)
+        vthread_blocking_call(poll_blocking, &p);
+    return error;
+}
+
+/* 0: look again; or Exxx. */
+static int wait_for_any(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
+{
+    const struct pollfd *only = NULL;
+    nfds_t used = 0;
+    int error;
+    int set;
+
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].fd >= 0) {
+            only = &fds[i];
+            used++;
+        }
+    if (used == 0) {
+        error = wait_until(deadline_ns);
+        return error != 0 ? error : ETIMEDOUT;
+    }
+    if (used == 1 && (only->events & (POLLIN | POLLOUT)) && !(only->events & ~PLAIN))
+        return wait_fd(only->fd, only->events & (POLLIN | POLLOUT), deadline_ns);
+    set = make_set(fds, n);
+    if (set < 0)
+        return wait_without_set(fds, n);
+    error = wait_fd(set, POLLIN, deadline_ns);
+    vthread_close(set);
+    return error;
+}
+
+static int64_t deadline_of(const struct timespec *timeout)
+{
+    return timeout != NULL ? wait_after(wait_ns_of(timeout)) : VTHREAD_FOREVER;
+}
+
+static int64_t deadline_of_ms(int timeout_ms)
+{
+    return timeout_ms < 0 ? VTHREAD_FOREVER : wait_after((int64_t)timeout_ms * 1000000);
+}
+
+/* ---- poll ---- */
+
+static int park_poll(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
+{
+    int error = deadline_ns != VTHREAD_NOW ? wait_may_begin() : ETIMEDOUT;
+    int ready;
+
+    if (error == ECANCELED)
+        return posix_fail(error);
+    for (;;) {
+        ready = poll_now(fds, n);
+        if (ready != 0 || error == ETIMEDOUT)
+            return (int)posix_result(ready);
+        error = wait_for_any(fds, n, deadline_ns);
+        if (error != 0 && error != ETIMEDOUT)
+            return posix_fail(error);
+    }
+}
+
+HOOK int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    return !PARKS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
+}
+
+/* With a signal mask: its purpose is to be interrupted by a signal, which only the system call can be. */
+struct masked_poll {
+    struct pollfd *fds;
+    nfds_t n;
+    const struct timespec *timeout;
+    const sigset_t *mask;
+};
+
+static void *ppoll_blocking(void *arg)
+{
+    const struct masked_poll *p = arg;
+
+    return (void *)(intptr_t)RESULT(REAL(ppoll)(p->fds, p->n, p->timeout, p->mask));
+}
+
+static int park_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+    struct masked_poll p = {.fds = fds, .n = n, .timeout = timeout, .mask = mask};
+
+    if (mask != NULL)
+        return (int)posix_result((intptr_t)vthread_blocking_call(ppoll_blocking, &p));
+    return park_poll(fds, n, deadline_of(timeout));
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+    return !PARKS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
+}
+
+extern NORETURN void __chk_fail(void);
+int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room);
+
+HOOK int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room)
+{
+    if (room / sizeof *fds < n)
+        __chk_fail();
+    return !PARKS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
+}
+
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room)
+{
+    if (room / sizeof *fds < n)
+        __chk_fail();
+    return !PARKS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
+}
+
+/* ---- select ---- */
+
+struct sets {
+    int n;
+    fd_set *read;
+    fd_set *write;
+    fd_set *except;
+};
+
+/* fd_sets may be longer than fd_set: as many longs as n needs. */
+static size_t bytes_of(int n)
+{
+    return ((size_t)n + NFDBITS - 1) / NFDBITS * sizeof(fd_mask);
+}
+
+static bool is_in(const fd_set *set, int fd)
+{
+    return set != NULL && (((const fd_mask *)set)[fd / NFDBITS] >> (fd % NFDBITS) & 1);
+}
+
+static void *copy_of(const fd_set *set, size_t bytes, char **room)
+{
+    char *copy = *room;
+
+    if (set == NULL)
+        return NULL;
+    memcpy(copy, set, bytes);
+    *room += bytes;
+    return copy;
+}
+
+static NOINLINE int select_now(const struct sets *s)
+{
+    struct timeval now = {0, 0};
+
+    return RESULT(REAL(select)(s->n, s->read, s->write, s->except, &now));
+}
+
+static nfds_t fill(struct pollfd *fds, const struct sets *s)
+{
+    nfds_t used = 0;
+
+    for (int fd = 0; fd < s->n; fd++) {
+        short events = (short)((is_in(s->read, fd) ? POLLIN : 0) | (is_in(s->write, fd) ? POLLOUT : 0) |
+                               (is_in(s->except, fd) ? POLLPRI : 0));
+
+        if (events != 0)
+            fds[used++] = (struct pollfd){.fd = fd, .events = events};
+    }
+    return used;
+}
+
+static void put_back(fd_set *set, const void *saved, size_t bytes)
+{
+    if (set != NULL)
+        memcpy(set, saved, bytes);
+}
+
+/* A count, or -Exxx. */
+static int select_until(const struct sets *s, int64_t deadline_ns)
+{
+    size_t bytes = bytes_of(s->n);
+    char *room = malloc(3 * bytes + (size_t)s->n * sizeof(struct pollfd) + 1);
+    struct pollfd *fds = (struct pollfd *)(void *)room;
+    char *copies = room + (size_t)s->n * sizeof *fds;
+    void *read;
+    void *write;
+    void *except;
+    nfds_t used;
+    int error = 0;
+    int ready;
+
+    if (room == NULL)
+        return -ENOMEM;
+    used = fill(fds, s);
+    read = copy_of(s->read, bytes, &copies);
+    write = copy_of(s->write, bytes, &copies);
+    except = copy_of(s->except, bytes, &copies);
+    for (;;) {
+        ready = select_now(s);
+        if (ready != 0 || error == ETIMEDOUT)
+            break;
+        put_back(s->read, read, bytes);
+        put_back(s->write, write, bytes);
+        put_back(s->except, except, bytes);
+        error = wait_for_any(fds, used, deadline_ns);
+        if (error != 0 && error != ETIMEDOUT) {
+            ready = -error;
+            break;
+        }
+    }
+    free(room);
+    return ready;
+}
+
+static int park_select(const struct sets *s, int64_t deadline_ns)
+{
+    int error = wait_may_begin();
+
+    return (int)posix_result(error != 0 ? -error : select_until(s, deadline_ns));
+}
+
+HOOK int select(int n, fd_set *restrict read, fd_set *restrict write, fd_set *restrict except,
+                struct timeval *restrict timeout)
+{
+    struct sets s = {n, read, write, except};
+    int64_t deadline_ns = VTHREAD_FOREVER;
+    int64_t left_ns;
+    int ready;
+
+    if (!PARKS() || n < 0 ||
+        (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_usec < 0 || timeout->tv_usec >= 1000000 ||
+                             (timeout->tv_sec == 0 && timeout->tv_usec == 0))))
+        return REAL(select)(n, read, write, except, timeout);
+    if (timeout != NULL)
+        deadline_ns = wait_after(wait_ns_of(&(struct timespec){timeout->tv_sec, timeout->tv_usec * 1000}));
+    ready = park_select(&s, deadline_ns);
+    if (timeout != NULL) { /* as Linux does */
+        left_ns = deadline_ns - vthread_now_ns();
+        left_ns = left_ns > 0 ? left_ns : 0;
+        *timeout = (struct timeval){left_ns / 1000000000, left_ns % 1000000000 / 1000};
+    }
+    return ready;
+}
+
+struct masked_select {
+    struct sets sets;
+    const struct timespec *timeout;
+    const sigset_t *mask;
+};
+
+static void *pselect_blocking(void *arg)
+{
+    const struct masked_select *p = arg;
+
+    return (void *)(intptr_t)RESULT(
+        REAL(pselect)(p->sets.n, p->sets.read, p->sets.write, p->sets.except, p->timeout, p->mask));
+}
+
+HOOK int pselect(int n, fd_set *restrict read, fd_set *restrict write, fd_set *restrict except,
+                 const struct timespec *restrict timeout, const sigset_t *restrict mask)
+{
+    struct masked_select p = {.sets = {n, read, write, except}, .timeout = timeout, .mask = mask};
+
+    if (!PARKS() || n < 0 || (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0)))
+        return REAL(pselect)(n, read, write, except, timeout, mask);
+    if (mask != NULL)
+        return (int)posix_result((intptr_t)vthread_blocking_call(pselect_blocking, &p));
+    return park_select(&p.sets, deadline_of(timeout));
+}
+
+/* ---- epoll ---- */
+
+static NOINLINE int epoll_now(int epoll, struct epoll_event *events, int n)
+{
+    return RESULT(REAL(epoll_wait)(epoll, events, n, 0));
+}
+
+static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t deadline_ns)
+{
+    int error = wait_may_begin();
+    unsigned times = 0;
+    int ready;
+
+    if (error != 0)
+        return posix_fail(error);
+    for (;;) {
+        ready = epoll_now(epoll, events, n);
+        if (ready != 0 || error == ETIMEDOUT)
+            return (int)posix_result(ready);
+        error = wait_fd(epoll, POLLIN, deadline_ns);
+        if (error == 0)
+            error = wait_again(&times, deadline_ns); /* others that wait on the same set were faster */
+        if (error != 0 && error != ETIMEDOUT)
+            return posix_fail(error);
+    }
+}
+
+HOOK int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout_ms)
+{
+    return !PARKS() || timeout_ms == 0 ? REAL(epoll_wait)(epoll, events, n, timeout_ms)
+                                       : park_epoll(epoll, events, n, deadline_of_ms(timeout_ms));
+}
+
+struct masked_epoll {
+    int epoll;
+    struct epoll_event *events;
+    int n;
+    int timeout_ms;
+    const sigset_t *mask;
+};
+
+static void *epoll_pwait_blocking(void *arg)
+{
+    const struct masked_epoll *p = arg;
+
+    return (void *)(intptr_t)RESULT(REAL(epoll_pwait)(p->epoll, p->events, p->n, p->timeout_ms, p->mask));
+}
+
+HOOK int epoll_pwait(int epoll, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask)
+{
+    struct masked_epoll p = {epoll, events, n, timeout_ms, mask};
+
+    if (!PARKS() || timeout_ms == 0)
+        return REAL(epoll_pwait)(epoll, events, n, timeout_ms, mask);
+    if (mask != NULL)
+        return (int)posix_result((intptr_t)vthread_blocking_call(epoll_pwait_blocking, &p));
+    return park_epoll(epoll, events, n, deadline_of_ms(timeout_ms));
+}

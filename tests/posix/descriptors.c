@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* Descriptors that come and go, file locks, children, names. */
+#include "posix_test.h"
+
+#include <netdb.h>
+
+/* ---- every way to end a number while somebody waits for it ---- */
+
+static void *read_until_closed(void *arg)
+{
+    char byte;
+
+    FAILS(read((int)(intptr_t)arg, &byte, 1), ECANCELED);
+    CHECK(!vthread_is_interrupted(vthread_self()));
+    return NULL;
+}
+
+static void by_close(int fd, int other)
+{
+    (void)other;
+    CHECK_EQ(close(fd), 0);
+}
+
+static void by_dup2(int fd, int other)
+{
+    CHECK_EQ(dup2(other, fd), fd);
+    CHECK_EQ(close(fd), 0);
+}
+
+static void by_dup3(int fd, int other)
+{
+    CHECK_EQ(dup3(other, fd, O_CLOEXEC), fd);
+    CHECK_EQ(close(fd), 0);
+}
+
+static void by_fclose(int fd, int other)
+{
+    (void)other;
+    CHECK_EQ(fclose(fdopen(fd, "r")), 0);
+}
+
+static void by_close_range(int fd, int other)
+{
+    (void)other;
+    CHECK_EQ(close_range((unsigned)fd, (unsigned)fd, 0), 0);
+}
+
+static void test_ends(void)
+{
+    void (*const ends[])(int, int) = {by_close, by_dup2, by_dup3, by_fclose, by_close_range};
+    int fds[2];
+
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+            vthread_t t;
+
+            make_pair(kind, fds);
+            t = spawn(read_until_closed, fds[0]);
+            await_parked(t);
+            ends[i](fds[0], STDIN_FILENO);
+            join(t);
+            CHECK_EQ(close(fds[1]), 0);
+        }
+    FAILS(close(fds[1]), EBADF);
+    FAILS(close(-1), EBADF);
+    FAILS(dup2(fds[1], 7), EBADF);
+}
+
+static void *read_byte(void *arg)
+{
+    char byte;
+
+    CHECK_EQ(read((int)(intptr_t)arg, &byte, 1), 1);
+    return (void *)(intptr_t)byte;
+}
+
+/* The next file that gets the number is waited for like any other. */
+static void test_reuse(void)
+{
+    int first = -1;
+
+    for (int i = 0; i < 100; i++) {
+        int fds[2];
+        vthread_t t;
+
+        make_pair((enum kind)(i % KINDS), fds);
+        if (i == 0)
+            first = fds[0];
+        t = spawn(read_byte, fds[0]);
+        if (i % 3 == 0)
+            await_parked(t);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        CHECK_EQ(join(t), 'x');
+        plain_close_pair(fds);
+    }
+    FAILS(fcntl(first, F_GETFD), EBADF);
+}
+
+/* A duplicate outlives the one that it was made of. */
+static void test_duplicates(void)
+{
+    int fds[2];
+
+    for (int how = 0; how < 3; how++) {
+        vthread_t t;
+        int copy;
+
+        make_pair(STREAM, fds);
+        copy = how == 0 ? dup(fds[0]) : fcntl(fds[0], how == 1 ? F_DUPFD : F_DUPFD_CLOEXEC, 50);
+        CHECK(copy >= (how == 0 ? 0 : 50));
+        t = spawn(read_byte, copy);
+        await_parked(t);
+        CHECK_EQ(close(fds[0]), 0);
+        CHECK_EQ(write(fds[1], "y", 1), 1);
+        CHECK_EQ(join(t), 'y');
+        CHECK_EQ(close(copy), 0);
+        CHECK_EQ(close(fds[1]), 0);
+    }
+}
+
+/* Pipes whose O_NONBLOCK changes, and is noticed by net.h, too. */
+static void test_flags(void)
+{
+    int fds[2];
+    int on = 1;
+    int off = 0;
+    char byte;
+
+    CHECK_EQ(pipe2(fds, O_NONBLOCK), 0);
+    FAILS(read(fds[0], &byte, 1), EAGAIN);
+    CHECK_EQ(vthread_read_until(fds[0], &byte, 1, VTHREAD_NOW), -ETIMEDOUT);
+    CHECK_EQ(ioctl(fds[0], FIONBIO, &off), 0);
+    CHECK_EQ(vthread_read_until(fds[0], &byte, 1, VTHREAD_NOW), -ETIMEDOUT);
+    vthread_t t = spawn(read_byte, fds[0]);
+    await_parked(t);
+    CHECK_EQ(write(fds[1], "z", 1), 1);
+    CHECK_EQ(join(t), 'z');
+    CHECK_EQ(ioctl(fds[0], FIONBIO, &on), 0);
+    FAILS(read(fds[0], &byte, 1), EAGAIN);
+    CHECK_EQ(fcntl(fds[0], F_SETFL, 0), 0);
+    t = spawn(read_byte, fds[0]);
+    await_parked(t);
+    CHECK_EQ(write(fds[1], "w", 1), 1);
+    CHECK_EQ(join(t), 'w');
+    plain_close_pair(fds);
+}
+
+/* ---- file locks ---- */
+
+static char path[64];
+
+static void *lock_file(void *arg)
+{
+    int fd = open(path, O_RDWR);
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    intptr_t result;
+
+    CHECK(fd >= 0);
+    result = outcome_of(arg == NULL ? flock(fd, LOCK_EX) : fcntl(fd, F_OFD_SETLKW, &all));
+    CHECK_EQ(close(fd), 0);
+    return (void *)result;
+}
+
+static void test_file_locks(void)
+{
+    int fd;
+
+    snprintf(path, sizeof path, "/tmp/vthread-posix-lock-%d", (int)getpid());
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    CHECK(fd >= 0);
+    for (int how = 0; how < 2; how++) {
+        struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        vthread_t t;
+
+        CHECK_EQ(how == 0 ? flock(fd, LOCK_EX) : fcntl(fd, F_OFD_SETLKW, &all), 0);
+        t = spawn(lock_file, how);
+        await_parked(t);
+        all.l_type = F_UNLCK;
+        CHECK_EQ(how == 0 ? flock(fd, LOCK_UN) : fcntl(fd, F_OFD_SETLK, &all), 0);
+        CHECK_EQ(join(t), 0);
+    }
+    CHECK_EQ(close(fd), 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- children ---- */
+
+enum { WAITPID, WAIT4, WAITID, WAIT, WAITS };
+
+static void *wait_for_child(void *arg)
+{
+    int how = (int)((intptr_t)arg & 7);
+    pid_t child = (pid_t)((intptr_t)arg >> 3);
+    siginfo_t info;
+    int status = 0;
+
+    switch (how) {
+    case WAITPID:
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        break;
+    case WAIT4:
+        CHECK_EQ(wait4(child, &status, 0, NULL), child);
+        break;
+    case WAITID:
+        CHECK_EQ(waitid(P_PID, (id_t)child, &info, WEXITED), 0);
+        CHECK_EQ(info.si_pid, child);
+        return (void *)(intptr_t)info.si_status;
+    default:
+        CHECK_EQ(wait(&status), child);
+        break;
+    }
+    CHECK(WIFEXITED(status));
+    return (void *)(intptr_t)WEXITSTATUS(status);
+}
+
+/* A child that waits for a byte. */
+static pid_t make_child(int ret_start[2])
+{
+    pid_t child;
+    char byte;
+
+    CHECK_EQ(pipe(ret_start), 0);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK_EQ(close(ret_start[1]), 0);
+        _exit(read(ret_start[0], &byte, 1) == 1 ? 7 : 8);
+    }
+    return child;
+}
+
+static void test_children(void)
+{
+    for (int how = 0; how < WAITS; how++) {
+        int start[2];
+        pid_t child = make_child(start);
+        vthread_t t = spawn(wait_for_child, (intptr_t)child << 3 | how);
+
+        await_parked(t);
+        CHECK_EQ(write(start[1], "x", 1), 1);
+        CHECK_EQ(join(t), 7);
+        plain_close_pair(start);
+    }
+    FAILS(waitpid(-1, NULL, 0), ECHILD);
+    CHECK_EQ(system("exit 3"), 3 << 8);
+    FILE *output = popen("echo hello", "r");
+    char text[16];
+    CHECK(fgets(text, sizeof text, output) != NULL);
+    CHECK_EQ(strcmp(text, "hello\n"), 0);
+    CHECK_EQ(pclose(output), 0);
+}
+
+static void *wait_in_vain(void *arg)
+{
+    FAILS(waitpid((pid_t)(intptr_t)arg, NULL, 0), ECANCELED);
+    CHECK(vthread_interrupted());
+    return NULL;
+}
+
+static void test_interrupted_wait(void)
+{
+    int start[2];
+    pid_t child = make_child(start);
+    vthread_t t = spawn(wait_in_vain, child);
+
+    await_parked(t);
+    CHECK_EQ(vthread_interrupt(t), 0);
+    join(t);
+    CHECK_EQ(kill(child, SIGKILL), 0);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    plain_close_pair(start);
+}
+
+/* ---- names ---- */
+
+static void *look_up(void *arg)
+{
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    char host[64];
+    char service[16];
+
+    CHECK_EQ(getaddrinfo("127.0.0.1", "80", &hints, &found), 0);
+    CHECK_EQ(ntohs(((struct sockaddr_in *)(void *)found->ai_addr)->sin_port), 80);
+    CHECK_EQ(getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, service, sizeof service,
+                         NI_NUMERICHOST | NI_NUMERICSERV),
+             0);
+    CHECK_EQ(strcmp(host, "127.0.0.1"), 0);
+    freeaddrinfo(found);
+    hints.ai_flags = AI_NUMERICHOST;
+    CHECK_EQ(getaddrinfo("no number", NULL, &hints, &found), EAI_NONAME);
+    return arg;
+}
+
+static void test_names(void)
+{
+    vthread_t t[10];
+
+    for (int i = 0; i < 10; i++)
+        t[i] = spawn(look_up, 0);
+    for (int i = 0; i < 10; i++)
+        join(t[i]);
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        {"ends", test_ends, false},
+        {"reuse", test_reuse, false},
+        {"duplicates", test_duplicates, false},
+        {"flags", test_flags, false},
+        {"file locks", test_file_locks, false},
+        {"children", test_children, false},
+        {"interrupted wait", test_interrupted_wait, false},
+        {"names", test_names, false},
+        {NULL, NULL, false},
+    };
+
+    CHECK(vthread_has("posix"));
+    return run_tests(tests);
+}
