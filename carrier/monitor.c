@@ -61,11 +61,23 @@ static bool timers_wait(struct carrier *c, int64_t by_ns)
     return earliest_ns != INT64_MAX && earliest_ns <= clock_now_ns() - by_ns;
 }
 
+/* Work in rings of carriers that do not run: whoever does is to take it. */
+static bool work_is_stranded(void)
+{
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct carrier *c = pool_carrier(i);
+
+        if (atomic_load_relaxed(&c->state) != CARRIER_RUNNING && ring_count(&c->ring) > 0)
+            return true;
+    }
+    return false;
+}
+
 /* Is there anything that this carrier keeps from being done?  What thieves keep taking does not wait. */
 static bool work_waits(struct carrier *c)
 {
     uint64_t head = atomic_load_relaxed(&c->ring.head);
-    bool stuck = ring_count(&c->ring) > 0 && head == c->seen_head;
+    bool stuck = (ring_count(&c->ring) > 0 && head == c->seen_head) || work_is_stranded();
 
     c->seen_head = head;
     return stuck || atomic_load_relaxed(&c->inbox_count) > 0 || atomic_load_relaxed(&pool.injected_count) > 0 ||
