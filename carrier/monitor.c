@@ -21,13 +21,12 @@
 #include "carrier/carrier.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/memory.h"
+#include "base/service.h"
 
 enum {
     TICK_NS = 2 * 1000 * 1000,
@@ -363,20 +362,12 @@ static void *monitor_main(void *arg)
 
 int monitor_start(void)
 {
-    sigset_t all;
-    sigset_t old;
-    int error = fault_point(FAULT_THREAD) ? EAGAIN : 0;
+    int error;
 
     atomic_store_relaxed(&pool.monitor_token, 0);
     atomic_store_relaxed(&pool.monitor_stopping, false); /* the creation publishes */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (error == 0)
-        error = pthread_create(&pool.monitor, NULL, monitor_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    error = service_start(&pool.monitor, "vthread-monitor", monitor_main, NULL);
     pool.monitor_started = error == 0;
-    if (error == 0)
-        pthread_setname_np(pool.monitor, "vthread-monitor");
     return error;
 }
 
