@@ -21,13 +21,12 @@
 #include "carrier/carrier.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/memory.h"
+#include "base/service.h"
 
 enum {
     TICK_NS = 2 * 1000 * 1000,
@@ -61,11 +60,23 @@ static bool timers_wait(struct carrier *c, int64_t by_ns)
     return earliest_ns != INT64_MAX && earliest_ns <= clock_now_ns() - by_ns;
 }
 
+/* Work in rings of carriers that do not run: whoever does is to take it. */
+static bool work_is_stranded(void)
+{
+    for (uint32_t i = 0; i < atomic_load_acquire(&pool.count); i++) {
+        struct carrier *c = pool_carrier(i);
+
+        if (atomic_load_relaxed(&c->state) != CARRIER_RUNNING && ring_count(&c->ring) > 0)
+            return true;
+    }
+    return false;
+}
+
 /* Is there anything that this carrier keeps from being done?  What thieves keep taking does not wait. */
 static bool work_waits(struct carrier *c)
 {
     uint64_t head = atomic_load_relaxed(&c->ring.head);
-    bool stuck = ring_count(&c->ring) > 0 && head == c->seen_head;
+    bool stuck = (ring_count(&c->ring) > 0 && head == c->seen_head) || work_is_stranded();
 
     c->seen_head = head;
     return stuck || atomic_load_relaxed(&c->inbox_count) > 0 || atomic_load_relaxed(&pool.injected_count) > 0 ||
@@ -351,20 +362,12 @@ static void *monitor_main(void *arg)
 
 int monitor_start(void)
 {
-    sigset_t all;
-    sigset_t old;
-    int error = fault_point(FAULT_THREAD) ? EAGAIN : 0;
+    int error;
 
     atomic_store_relaxed(&pool.monitor_token, 0);
     atomic_store_relaxed(&pool.monitor_stopping, false); /* the creation publishes */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (error == 0)
-        error = pthread_create(&pool.monitor, NULL, monitor_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    error = service_start(&pool.monitor, "vthread-monitor", monitor_main, NULL);
     pool.monitor_started = error == 0;
-    if (error == 0)
-        pthread_setname_np(pool.monitor, "vthread-monitor");
     return error;
 }
 

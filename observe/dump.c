@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "base/memory.h"
 #include "base/panic.h"
+#include "base/service.h"
 #include "sync/owner.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
@@ -829,22 +829,6 @@ static void *do_job(void *arg)
     return NULL;
 }
 
-NOINLINE static int start_job(struct job *job, pthread_t *ret_thread)
-{
-    int saved = errno;
-    sigset_t all, old;
-    int error;
-
-    if (fault_point(FAULT_THREAD))
-        return EAGAIN;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(ret_thread, NULL, do_job, job);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    errno = saved;
-    return error;
-}
-
 /*
  * A virtual thread would keep its stack for as long as the dump takes, and whoever shares that waiting.  So an OS
  * thread does it; EAGAIN or ENOMEM: there is none.
@@ -860,7 +844,7 @@ static int dump_elsewhere(int fd, const struct dump_form *how)
     job->author = thread_mounted();
     job->fd = fd;
     job->how = how;
-    error = start_job(job, &thread);
+    error = service_start(&thread, "vthread-dump", do_job, job);
     if (error == 0) {
         vthread_sem_acquire_uninterruptible(&job->done, 1);
         pthread_join(thread, NULL); /* it has nothing more to do */

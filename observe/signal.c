@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/memory.h"
+#include "base/service.h"
 #include "observe/dump.h"
 #include "vthread/mount.h"
 
@@ -89,22 +89,6 @@ static bool can_be_used(int number)
 
 /* ---- with the runtime ---- */
 
-static int start_thread(void)
-{
-    sigset_t all, old;
-    int error;
-
-    if (fault_point(FAULT_THREAD))
-        return EAGAIN;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(&signals.thread, NULL, dumper, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error == 0)
-        pthread_setname_np(signals.thread, "vthread-dump");
-    return error;
-}
-
 static const char *start(void)
 {
     const char *text = getenv("VTHREAD_DUMP_SIGNAL");
@@ -121,7 +105,7 @@ static const char *start(void)
         (signals.before.sa_handler != SIG_DFL && signals.before.sa_handler != SIG_IGN))
         return "VTHREAD_DUMP_SIGNAL is ignored: the program handles that signal itself, or nobody can";
     atomic_store_relaxed(&signals.stopping, false);
-    if (sem_init(&signals.wanted, 0, 0) != 0 || start_thread() != 0)
+    if (sem_init(&signals.wanted, 0, 0) != 0 || service_start(&signals.thread, "vthread-dump", dumper, NULL) != 0)
         return "VTHREAD_DUMP_SIGNAL is ignored: there is no thread to be had";
     sigfillset(&action.sa_mask);
     sigaction(number, &action, NULL);

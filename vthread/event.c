@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/memory.h"
+#include "base/service.h"
 #include "vthread/mount.h"
 #include "vthread/sample.h"
 #include "vthread/thread.h"
@@ -251,23 +251,13 @@ static void *teller_main(void *arg)
 
 static int start_teller_locked(void)
 {
-    pthread_attr_t attr;
-    sigset_t all;
-    sigset_t old;
-    int error = fault_point(FAULT_THREAD) ? EAGAIN : 0;
+    int error;
 
     if (event.has_teller)
         return 0;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED); /* it ends when it likes: a callback may be its last */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = service_start(&event.teller, "vthread-events", teller_main, NULL);
     if (error == 0)
-        error = pthread_create(&event.teller, &attr, teller_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (error == 0)
-        pthread_setname_np(event.teller, "vthread-events");
+        pthread_detach(event.teller); /* it ends when it likes: a callback may be its last */
     event.has_teller = error == 0;
     return error;
 }

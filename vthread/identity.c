@@ -5,10 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/probe.h"
 #include "vthread/thread.h"
 
 /* Names are short and change rarely: one lock for all.  Others than the thread itself hold a reference meanwhile. */
@@ -79,33 +79,33 @@ size_t thread_name_copy(struct thread *t, char *buffer, size_t size)
     return length;
 }
 
-/* Memory that may be gone: the kernel looks, so that no address can be wrong.  How many bytes are there, from the
- * first. */
-static size_t copy_loose(void *to, const void *from, size_t bytes)
+/* How many bytes are there, from the first; none of the second page's if that is not there. */
+static size_t copy_loose(struct probe *probe, void *to, const void *from, size_t bytes)
 {
-    size_t first = PAGE_BYTES - (uintptr_t)from % PAGE_BYTES; /* whole pieces only are copied: one for each page */
-    struct iovec here = {to, bytes};
-    struct iovec there[2] = {{(void *)(uintptr_t)from, bytes}, {(char *)(uintptr_t)from + first, 0}};
-    ssize_t n;
+    size_t first = PAGE_BYTES - (uintptr_t)from % PAGE_BYTES;
+    size_t n = bytes < first ? bytes : first;
 
-    if (bytes > first) {
-        there[0].iov_len = first;
-        there[1].iov_len = bytes - first;
-    }
-    n = process_vm_readv(getpid(), &here, 1, there, bytes > first ? 2 : 1, 0);
-    return n > 0 ? (size_t)n : 0;
+    if (!probe_read(probe, from, to, n))
+        return 0;
+    if (n < bytes && probe_read(probe, (const char *)from + n, (char *)to + n, bytes - n))
+        n = bytes;
+    return n;
 }
 
 void thread_name_peek(struct thread *t, char *buffer, size_t size)
 {
     const struct thread_extra *extra = thread_extra(t);
     const char *name = NULL;
+    struct probe probe;
     size_t n = 0;
 
-    lock_acquire(&name_lock); /* nobody changes it, if it is there still */
-    if (extra != NULL && copy_loose(&name, &extra->name, sizeof name) == sizeof name && name != NULL)
-        n = copy_loose(buffer, name, size);
-    lock_release(&name_lock);
+    if (extra != NULL && probe_open(&probe) == 0) {
+        lock_acquire(&name_lock); /* nobody changes it, if it is there still */
+        if (copy_loose(&probe, &name, &extra->name, sizeof name) == sizeof name && name != NULL)
+            n = copy_loose(&probe, buffer, name, size);
+        lock_release(&name_lock);
+        probe_close(&probe);
+    }
     if (n == 0 || memchr(buffer, '\0', n) == NULL)
         snprintf(buffer, size, "%llu", (unsigned long long)(uintptr_t)thread_handle(t));
 }

@@ -5,7 +5,7 @@
  */
 #include "net_test.h"
 
-enum { WORKERS = 8, ROUNDS = 1500 };
+enum { WORKERS = 8, ROUNDS = 600 };
 
 static void *read_id(void *arg)
 {
@@ -146,7 +146,7 @@ static void test_close_race(void)
     atomic_store(&target.stop, false);
     for (int i = 0; i < 3; i++)
         readers[i] = spawn(read_whatever, 0);
-    for (int i = 0; i < 3000 * test_times(); i++) {
+    for (int i = 0; i < 1200 * test_times(); i++) {
         int fds[2] = {vthread_dial_unix(path), vthread_accept(listener, NULL, NULL)};
 
         CHECK(fds[0] >= 0 && fds[1] >= 0);

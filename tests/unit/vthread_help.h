@@ -39,7 +39,7 @@
 #define HELP_KEEP_WHOLE(array) __asm__ volatile("" : : "r"(array) : "memory")
 
 /* Tests that are slow by nature do less of it where everything is slow. */
-#if BUILT_WITH_ASAN || BUILT_WITH_TSAN
+#if BUILT_WITH_ASAN || BUILT_WITH_TSAN || defined(TESTS_EMULATED)
 enum { HELP_SLOW = 20 };
 #else
 enum { HELP_SLOW = 1 };

@@ -71,9 +71,22 @@ static NOINLINE void *block(void *arg)
     return arg;
 }
 
+static atomic_bool else_done;
+
 static void *nothing_else(void *arg)
 {
+    atomic_store(&else_done, true);
     return arg;
+}
+
+/* What runs for the first time takes an emulator long: it would be a computation. */
+static void run_beforehand(void *(*fn)(void *))
+{
+    char byte;
+
+    cr_assert_eq(write(pipe_ends[1], "x", 1), 1);
+    help_run(fn, NULL);
+    cr_assert_eq(read(pipe_ends[0], &byte, 1), 1);
 }
 
 /* The hog's beginning and end, on a pool of that many with or without others that wait. */
@@ -88,6 +101,8 @@ static struct caught *run_hog(void *(*fn)(void *), unsigned parallelism, bool ot
     cr_assert_eq(pipe(pipe_ends), 0);
     goes_on = is_told;
     help_configure(parallelism);
+    if (fn != compute)
+        run_beforehand(fn);
     catch_begin(VTHREAD_EVENT_HOG | VTHREAD_EVENT_HOG_END);
     began_ns = vthread_now_ns();
     hog = help_start_with(&(vthread_attr_t){.name = "a hog"}, fn, NULL);
@@ -291,9 +306,10 @@ Test(hog, has_the_name_that_it_gave_itself_or_a_number)
     cr_assert_str_eq(caught(VTHREAD_EVENT_HOG, 0)->name, number);
 }
 
+/* Nothing waits any more for which it would be rescued once again. */
 static bool is_rescued(void)
 {
-    return atomic_load_relaxed(&pool.hogs) > 0;
+    return atomic_load(&else_done);
 }
 
 static void *compute_and_block(void *arg)
@@ -376,6 +392,7 @@ static NOINLINE void *block_by_pointer(void *arg)
 
 static void check_blocked(struct caught *c, const char *middle, const char *outer)
 {
+    (void)middle, (void)outer; /* known on x86-64 only */
     cr_assert_not(c->e.computing, "%s", c->full);
 #if defined(VTHREAD_HAS_SYMBOLS) && defined(VTHREAD_HAS_UNWIND) && !BUILT_WITH_TSAN
     cr_assert(names_place(c->brief, "poll_with_frame_pointer", "vthread_hog.c", line), "%s", c->full);
