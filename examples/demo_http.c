@@ -16,7 +16,7 @@
 
 #include "http_server.h"
 
-enum { STOP_MS = 3000, SPARE_DESCRIPTORS = 64 };
+enum { STOP_MS = 3000, COMPUTE_MS = 5000, SPARE_DESCRIPTORS = 64 };
 
 /* ---- pages ---- */
 
@@ -29,6 +29,7 @@ static void front_page(struct http_exchange *x, void *user)
         "<p>Every connection has a virtual thread of its own, in plain blocking C. Now: <b>%llu</b> connections on "
         "<b>%d</b> OS threads, <b>%s</b> requests so far, <b>%.1f MB</b> of memory.\n"
         "<ul><li><a href=/ping>/ping</a> answers pong<li><a href=/sleep>/sleep</a> takes a second, and holds nobody up"
+        "<li><a href=/compute>/compute</a> computes for five seconds, and holds nobody up either"
         "<li>/echo returns what is posted to it</ul>\n";
     struct http_stats stats;
     char text[1024];
@@ -51,6 +52,21 @@ static void sleepy_page(struct http_exchange *x, void *user)
     http_reply(x, 200, "text/plain", text, sizeof text - 1);
 }
 
+/* Without ever giving its carrier up: the runtime notices, and has another one serve the others meanwhile. */
+static void computing_page(struct http_exchange *x, void *user)
+{
+    int64_t until_ns = vthread_after_ms(COMPUTE_MS);
+    unsigned long long rounds = 0;
+    char text[64];
+    int n;
+
+    (void)user;
+    while (vthread_now_ns() < until_ns)
+        rounds++;
+    n = snprintf(text, sizeof text, "%llu rounds\n", rounds);
+    http_reply(x, 200, "text/plain", text, (size_t)n);
+}
+
 static void echo_page(struct http_exchange *x, void *user)
 {
     (void)user;
@@ -61,6 +77,7 @@ static const struct http_route routes[] = {
     {.path = "/ping", .type = "text/plain", .body = "pong"},
     {.path = "/", .handler = front_page},
     {.path = "/sleep", .handler = sleepy_page},
+    {.path = "/compute", .handler = computing_page},
     {.path = "/echo", .handler = echo_page},
     {0},
 };
@@ -97,7 +114,7 @@ int demo_serve(const struct demo_options *options)
     demo_raise_descriptor_limit();
     if (!start(options->port, options->no_deadlines))
         return 1;
-    printf("http://127.0.0.1:%d/ (and /ping, /sleep, /echo); Ctrl-C stops it\n", http_server_port(server));
+    printf("http://127.0.0.1:%d/ (and /ping, /sleep, /compute, /echo); Ctrl-C stops it\n", http_server_port(server));
     fflush(stdout);
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
