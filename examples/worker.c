@@ -423,10 +423,8 @@ static void await_signal(void)
 static int run_worker(void)
 {
     vthread_t feeder, keeper;
-    int error = redis_open(options.redis, options.connections, options.patience_ms);
+    int error = vthread_sem_init(&permits, options.at_once, NULL);
 
-    if (error == 0)
-        error = vthread_sem_init(&permits, options.at_once, NULL);
     if (error == 0)
         error = vthread_executor_new_per_task(&executor, NULL);
     if (error == 0)
@@ -539,6 +537,12 @@ int main(int argc, char **argv)
     gethostname(host, sizeof host - 1);
     snprintf(name, sizeof name, "%s-%ld", host, (long)getpid());
     signal(SIGPIPE, SIG_IGN); /* main, too, writes to connections that may have ended */
+    error = redis_open(options.redis, options.connections, options.patience_ms);
+    if (error != 0) {
+        fprintf(stderr, "worker: %s: %s\n", options.redis,
+                error == EINVAL ? "host:port, or a path, is wanted" : strerror(error));
+        return 1;
+    }
     error = run_worker();
     if (error != 0)
         fprintf(stderr, "worker: %s\n", strerror(error));
