@@ -12,13 +12,14 @@
 #include <sys/prctl.h>
 
 static const char usage[] = "usage: demo [--connections N] [--seconds S] [--threads N]\n"
-                            "       demo --serve [--port N] [--no-deadlines]\n"
+                            "       demo --serve [--port N] [--reuse-port] [--no-deadlines]\n"
                             "\n"
                             "    --connections N   for the HTTP server's load (1000)\n"
                             "    --seconds S       how long that lasts (6)\n"
                             "    --threads N       how many to park (1000000)\n"
                             "    --serve           leave the server up, for curl, wrk or a browser\n"
                             "    --port N          where (8080; 0: any that is free)\n"
+                            "    --reuse-port      others may serve there, too: the system shares the connections out\n"
                             "    --no-deadlines    wait for slow and silent clients for ever\n";
 
 enum role { SHOW, SERVE, LOAD, PARK };
@@ -44,6 +45,7 @@ static bool parse_options(int argc, char **argv, enum role *role, struct demo_op
         {"connections", required_argument, NULL, 'c'},
         {"seconds", required_argument, NULL, 'S'},
         {"threads", required_argument, NULL, 't'},
+        {"reuse-port", no_argument, NULL, 'r'},
         {"no-deadlines", no_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -76,6 +78,9 @@ static bool parse_options(int argc, char **argv, enum role *role, struct demo_op
             break;
         case 't':
             ok = parse_number(optarg, 1, INT_MAX, &options->threads);
+            break;
+        case 'r':
+            options->reuse_port = true;
             break;
         case 'n':
             options->no_deadlines = true;

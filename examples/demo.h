@@ -20,6 +20,7 @@
 
 struct demo_options {
     int port;
+    bool reuse_port;
     int connections;
     int seconds;
     long threads;

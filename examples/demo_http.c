@@ -84,14 +84,14 @@ static const struct http_route routes[] = {
 
 static struct http_server *server;
 
-static bool start(int port, bool no_deadlines)
+static bool start(const struct demo_options *options, int port)
 {
     char address[32];
-    struct http_params params = {.address = address, .routes = routes};
+    struct http_params params = {.address = address, .routes = routes, .reuse_port = options->reuse_port};
     int error;
 
     snprintf(address, sizeof address, "127.0.0.1:%d", port);
-    if (no_deadlines)
+    if (options->no_deadlines)
         params.idle_ms = params.request_ms = -1;
     error = http_server_start(&server, &params);
     if (error != 0)
@@ -112,7 +112,7 @@ int demo_serve(const struct demo_options *options)
     sigset_t signals;
 
     demo_raise_descriptor_limit();
-    if (!start(options->port, options->no_deadlines))
+    if (!start(options, options->port))
         return 1;
     printf("http://127.0.0.1:%d/ (and /ping, /sleep, /compute, /echo); Ctrl-C stops it\n", http_server_port(server));
     fflush(stdout);
@@ -229,7 +229,7 @@ int demo_http(const struct demo_options *options)
     /* Before the runtime starts, so that the child inherits none of its threads' business. */
     if (!demo_spawn(&load, (const char *[]){NULL, "--load", "--connections", connections, "--seconds", seconds, NULL}))
         return 1;
-    ok = start(0, options->no_deadlines);
+    ok = start(options, 0);
     if (ok) {
         fprintf(load.to, "%d\n", http_server_port(server));
         fflush(load.to);

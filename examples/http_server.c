@@ -210,7 +210,7 @@ int http_server_start(struct http_server **ret_server, const struct http_params 
     pthread_mutex_init(&server->lock, NULL);
     if (!prepare(server))
         goto fail;
-    server->listener = vthread_listen_tcp(params->address, BACKLOG, 0);
+    server->listener = vthread_listen_tcp(params->address, BACKLOG, params->reuse_port ? VTHREAD_LISTEN_REUSEPORT : 0);
     if (server->listener < 0) {
         error = -server->listener;
         goto fail;

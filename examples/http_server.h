@@ -26,6 +26,7 @@
 #ifndef EXAMPLES_HTTP_SERVER_H
 #define EXAMPLES_HTTP_SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,6 +59,7 @@ struct http_params {
     const char *address;             /* as for vthread_listen_tcp: "127.0.0.1:8080", ":0"; read by start only */
     const struct http_route *routes; /* the last is all zero; must outlive the server */
     void *user;                      /* handed to the handlers */
+    bool reuse_port;                 /* other processes may listen there, too, and get their share of the connections */
     /* Zero means the default; a negative time is no limit. */
     size_t head_bytes_max; /* request line and fields: 8 KiB; beyond: 414 or 431 */
     size_t body_bytes_max; /* 1 MiB; beyond: 413 */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """http_demo DEMO: the demo's server shows its pages and ends on Ctrl-C."""
-import re, signal, subprocess, sys, urllib.request
+import http.client, re, signal, subprocess, sys, urllib.request
 
 from http_support import PATIENCE, equal, run
 
@@ -44,4 +44,31 @@ def port_in_use():
         first.kill()
 
 
-run([until_interrupted, until_terminated, port_in_use])
+def port_shared():
+    """Each of two gets some of the connections; when one ends, the other gets all."""
+    first = start("--port", "0", "--reuse-port")
+    second = None
+    try:
+        port = int(re.search(r":(\d+)/", first.stdout.readline())[1])
+        second = start("--port", str(port), "--reuse-port")
+        assert f":{port}/" in second.stdout.readline()
+        connections, here = [], 0
+        while here == len(connections):  # all that are open are with the one that answers
+            connections.append(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE))
+            connections[-1].request("GET", "/")
+            here = int(re.search(rb"<b>(\d+)</b> connections", connections[-1].getresponse().read())[1])
+        for c in connections:
+            c.close()
+        first.send_signal(signal.SIGTERM)
+        equal(first.wait(PATIENCE), 0)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=PATIENCE) as answer:
+            equal(answer.read(), b"pong")
+        second.send_signal(signal.SIGTERM)
+        equal(second.wait(PATIENCE), 0)
+    finally:
+        first.kill()
+        if second:
+            second.kill()
+
+
+run([until_interrupted, until_terminated, port_in_use, port_shared])

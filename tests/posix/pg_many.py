@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 sys.dont_write_bytecode = True
 import postgres  # noqa: E402  (the one in tests/net)
 
-THREADS, CONNECTIONS, CARRIERS = 1000, 50, 2
+THREADS, CONNECTIONS, CARRIERS = 2000, 50, 2
 OTHER_OS_THREADS, RUN_SECONDS = 4, 100
 
 
