@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <semaphore.h>
-#include <string.h>
 
 #include "base/atomic.h"
 #include "posix/apart.h"
@@ -417,55 +416,4 @@ HOOK void funlockfile(FILE *file)
     REAL(funlockfile)(file);
     if (IS_VIRTUAL())
         let_go(file);
-}
-
-/* ---- the signal mask ---- */
-
-/* The carrier's mask before the virtual thread that is pinned by it (mask.owner) changed it. */
-static _Thread_local struct {
-    vthread_t owner;
-    sigset_t before;
-} mask;
-
-static NOINLINE int set_mask(int how, const sigset_t *set, sigset_t *ret_old)
-{
-    vthread_t self = vthread_self_virtual();
-    sigset_t old;
-    sigset_t now;
-    int error;
-
-    /* The kernel's sets are shorter, and are compared as they are. */
-    memset(&old, 0, sizeof old);
-    memset(&now, 0, sizeof now);
-    error = REAL(pthread_sigmask)(how, set, &old);
-    if (error != 0)
-        return error;
-    if (ret_old != NULL)
-        *ret_old = old;
-    REAL(pthread_sigmask)(SIG_SETMASK, NULL, &now);
-    if (mask.owner != self) {
-        if (memcmp(&old, &now, sizeof now) != 0 && vthread_pin("the signal mask is changed") == 0) {
-            mask.owner = self;
-            mask.before = old;
-        }
-    } else if (memcmp(&mask.before, &now, sizeof now) == 0) {
-        mask.owner = NULL;
-        vthread_unpin();
-    }
-    return 0;
-}
-
-HOOK int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
-{
-    return IS_VIRTUAL() && set != NULL ? set_mask(how, set, old) : REAL(pthread_sigmask)(how, set, old);
-}
-
-HOOK int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
-{
-    int error;
-
-    if (!IS_VIRTUAL() || set == NULL)
-        return REAL(sigprocmask)(how, set, old);
-    error = set_mask(how, set, old);
-    return error != 0 ? posix_fail(error) : 0;
 }

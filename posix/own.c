@@ -20,7 +20,6 @@ enum { RANGES_MAX = 16 };
 static struct {
     unsigned count;
     struct range list[RANGES_MAX];
-    pid_t process;
 } own;
 
 static const struct {
@@ -67,7 +66,6 @@ static int add(struct dl_phdr_info *info, size_t size, void *arg)
 /* Before any other thread, and any virtual one, is there. */
 __attribute__((constructor(102))) static void look_around(void)
 {
-    own.process = getpid();
     dl_iterate_phdr(add, NULL);
 }
 
@@ -87,11 +85,6 @@ bool own_is_runtime(const void *address)
 bool own_is_library(const void *address)
 {
     return is_own(address, true);
-}
-
-bool posix_is_our_process(void)
-{
-    return getpid() == own.process;
 }
 
 NOINLINE int posix_fail(int error)

@@ -311,11 +311,17 @@ HOOK pid_t wait(int *status)
     return !PARKS() ? REAL(wait)(status) : park_wait(-1, status, 0, NULL);
 }
 
+static NOINLINE int waitid_now(struct child *c, int options)
+{
+    c->info.si_pid = 0; /* stays so with WNOHANG if there is nothing yet */
+    return RESULT(REAL(waitid)(c->type, c->id, &c->info, options));
+}
+
 static void *waitid_blocking(void *arg)
 {
     struct child *c = arg;
 
-    c->result = RESULT(REAL(waitid)(c->type, c->id, &c->info, c->options));
+    c->result = waitid_now(c, c->options);
     return NULL;
 }
 
@@ -327,67 +333,19 @@ HOOK int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
     if (!PARKS() || (options & WNOHANG))
         return REAL(waitid)(type, id, info, options);
     error = wait_may_begin();
-    if (error == 0 && type == P_PID && !(options & (WSTOPPED | WCONTINUED)))
-        error = wait_for_end((pid_t)id);
-    if (error == ECANCELED)
+    if (error != 0)
         return posix_fail(error);
-    if (error == 0 && type == P_PID)
-        waitid_blocking(&c);
-    else
-        apart_call_copy(waitid_blocking, &c, sizeof c);
+    c.result = waitid_now(&c, options | WNOHANG);
+    if (c.result == 0 && c.info.si_pid == 0) {
+        error = type == P_PID && !(options & (WSTOPPED | WCONTINUED)) ? wait_for_end((pid_t)id) : ENOTSUP;
+        if (error == ECANCELED)
+            return posix_fail(error);
+        if (error == 0) /* as in park_wait */
+            c.result = waitid_now(&c, options);
+        else
+            apart_call_copy(waitid_blocking, &c, sizeof c);
+    }
     if (c.result == 0 && info != NULL)
         *info = c.info;
     return (int)posix_result(c.result);
-}
-
-/* ---- both ---- */
-
-struct command {
-    const char *text;
-    FILE *file;
-    int result;
-    int error;
-};
-
-static void *system_blocking(void *arg)
-{
-    struct command *c = arg;
-
-    c->result = REAL(system)(c->text);
-    c->error = errno;
-    return NULL;
-}
-
-HOOK int system(const char *text)
-{
-    struct command c = {.result = -1, .error = ENOMEM};
-    char *copy;
-
-    if (!IS_VIRTUAL() || text == NULL)
-        return REAL(system)(text);
-    c.text = copy = strdup(text);
-    if (copy != NULL)
-        apart_call_copy(system_blocking, &c, sizeof c);
-    free(copy);
-    return c.result == -1 ? posix_fail(c.error) : c.result;
-}
-
-static void *pclose_blocking(void *arg)
-{
-    struct command *c = arg;
-
-    c->result = REAL(pclose)(c->file);
-    c->error = errno;
-    return NULL;
-}
-
-HOOK int pclose(FILE *file)
-{
-    struct command c = {.file = file};
-
-    if (!IS_VIRTUAL())
-        return REAL(pclose)(file);
-    vthread_fd_forget(fileno(file));
-    apart_call_copy(pclose_blocking, &c, sizeof c);
-    return c.result == -1 ? posix_fail(c.error) : c.result;
 }

@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -49,7 +50,8 @@
     F(sem_wait) F(pthread_barrier_wait) F(pthread_once)                                                                \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
     F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf)                                \
-    F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(system) F(pclose)
+    F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(vfork)                                            \
+    F(system) F(popen) F(pclose) F(posix_spawn) F(posix_spawnp)
 
 /* Those that are used and not hooked. */
 #define REAL_OTHERS(F) F(pthread_rwlock_tryrdlock) F(sem_trywait)

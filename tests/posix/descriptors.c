@@ -250,6 +250,31 @@ static void test_children(void)
     CHECK_EQ(pclose(output), 0);
 }
 
+static void *wait_until_stopped(void *arg)
+{
+    siginfo_t info;
+
+    CHECK_EQ(waitid(P_PID, (id_t)(intptr_t)arg, &info, WSTOPPED | WEXITED), 0);
+    CHECK_EQ(info.si_pid, (intptr_t)arg);
+    return (void *)(intptr_t)info.si_code;
+}
+
+/* waitid waits for what is not an end without its carrier, and not at all for a child that is not there. */
+static void test_stopped(void)
+{
+    int start[2];
+    pid_t child = make_child(start);
+    vthread_t t = spawn(wait_until_stopped, child);
+
+    await_parked(t);
+    CHECK_EQ(kill(child, SIGSTOP), 0);
+    CHECK_EQ(join(t), CLD_STOPPED);
+    CHECK_EQ(kill(child, SIGKILL), 0);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    FAILS(waitid(P_PID, (id_t)getpid(), &(siginfo_t){0}, WEXITED), ECHILD);
+    plain_close_pair(start);
+}
+
 static void *wait_in_vain(void *arg)
 {
     FAILS(waitpid((pid_t)(intptr_t)arg, NULL, 0), ECANCELED);
@@ -311,6 +336,7 @@ int main(void)
         {"flags", test_flags, false},
         {"file locks", test_file_locks, false},
         {"children", test_children, false},
+        {"stopped children", test_stopped, false},
         {"interrupted wait", test_interrupted_wait, false},
         {"names", test_names, false},
         {NULL, NULL, false},
