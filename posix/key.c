@@ -52,11 +52,8 @@ static int create(pthread_key_t *key, void (*destructor)(void *value))
 
 static int discard(pthread_key_t key)
 {
-    int error = REAL(pthread_key_delete)(key);
-
-    if (error == 0)
-        set_twin(key, 0);
-    return error;
+    set_twin(key, 0); /* first: the number may be given out again at once, and have a new twin */
+    return REAL(pthread_key_delete)(key);
 }
 
 static int set(pthread_key_t key, const void *value)

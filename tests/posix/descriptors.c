@@ -74,6 +74,38 @@ static void *read_byte(void *arg)
     return (void *)(intptr_t)byte;
 }
 
+static void *poll_pipe(void *arg)
+{
+    struct pollfd p = {.fd = (int)(intptr_t)arg, .events = POLLIN};
+
+    CHECK_EQ(poll(&p, 1, -1), 1);
+    return (void *)(intptr_t)p.revents;
+}
+
+/* What fails, or changes nothing for those who wait, does not disturb them. */
+static void test_not_ends(void)
+{
+    int fds[2];
+    vthread_t t;
+
+    make_pair(STREAM, fds);
+    t = spawn(read_byte, fds[0]);
+    await_parked(t);
+    FAILS(dup2(-1, fds[0]), EBADF);
+    FAILS(dup3(-1, fds[0], O_CLOEXEC), EBADF);
+    CHECK_EQ(dup2(fds[0], fds[0]), fds[0]);
+    CHECK_EQ(write(fds[1], "n", 1), 1);
+    CHECK_EQ(join(t), 'n');
+    plain_close_pair(fds);
+    make_pair(PIPE, fds);
+    t = spawn(poll_pipe, fds[0]);
+    await_parked(t);
+    CHECK_EQ(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    CHECK_EQ(write(fds[1], "n", 1), 1);
+    CHECK_EQ(join(t), POLLIN);
+    plain_close_pair(fds);
+}
+
 /* The next file that gets the number is waited for like any other. */
 static void test_reuse(void)
 {
@@ -331,6 +363,7 @@ int main(void)
 {
     static const struct test tests[] = {
         {"ends", test_ends, false},
+        {"not ends", test_not_ends, false},
         {"reuse", test_reuse, false},
         {"duplicates", test_duplicates, false},
         {"flags", test_flags, false},
