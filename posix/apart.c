@@ -6,8 +6,7 @@
 
 #include "posix/wait.h"
 
-/* Might it lie in the calling thread's stack?  Or so near to it that it costs nothing to think so. */
-static bool is_near(const void *p)
+bool apart_is_near(const void *p)
 {
     return (uintptr_t)p - (uintptr_t)__builtin_frame_address(0) < (64u << 20);
 }
@@ -20,7 +19,7 @@ void *apart_call(void *(*fn)(void *argument), void *argument)
     void *value = NULL;
     vthread_t helper;
 
-    if (!is_near(argument) && vthread_create(&helper, &attr, fn, argument) == 0) {
+    if (!apart_is_near(argument) && vthread_create(&helper, &attr, fn, argument) == 0) {
         while (vthread_join(helper, &value) == EINTR)
             interrupted = true; /* such calls are not interrupted; it is told later */
         if (interrupted)

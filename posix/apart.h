@@ -9,6 +9,9 @@
 
 #include "posix/hook.h"
 
+/* Might it lie in the calling thread's stack?  Or so near to it that it costs nothing to think so. */
+bool apart_is_near(const void *p);
+
 /*
  * fn(argument) elsewhere; returns its value.  Nothing that the argument leads to may lie in the caller's stack, which
  * is not there meanwhile; errno is the other thread's.

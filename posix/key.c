@@ -139,3 +139,11 @@ HOOK NORETURN void pthread_exit(void *value)
     REAL(pthread_exit)(value);
     __builtin_unreachable();
 }
+
+HOOK NORETURN void thrd_exit(int result)
+{
+    if (IS_VIRTUAL())
+        vthread_exit((void *)(intptr_t)result);
+    REAL(thrd_exit)(result);
+    __builtin_unreachable();
+}

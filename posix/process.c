@@ -205,20 +205,29 @@ static void *lockf_blocking(void *arg)
     return NULL;
 }
 
-HOOK int lockf(int fd, int command, off_t size)
+static int park_lockf(int fd, off_t size)
 {
     struct file_lock l = {.fd = fd, .command = F_TLOCK, .size = size};
 
-    if (!IS_VIRTUAL() || command != F_LOCK)
-        return REAL(lockf)(fd, command, size);
     l.result = wait_may_begin();
     if (l.result != 0)
         return posix_fail(l.result);
     lockf_blocking(&l);
-    l.command = command;
+    l.command = F_LOCK;
     if (l.result == -EAGAIN || l.result == -EACCES)
         apart_call_copy(lockf_blocking, &l, sizeof l);
     return (int)posix_result(l.result);
+}
+
+HOOK int lockf(int fd, int command, off_t size)
+{
+    return IS_VIRTUAL() && command == F_LOCK ? park_lockf(fd, size) : REAL(lockf)(fd, command, size);
+}
+
+/* Where the library is built an off_t has 64 bits. */
+HOOK int lockf64(int fd, int command, off64_t size)
+{
+    return IS_VIRTUAL() && command == F_LOCK ? park_lockf(fd, size) : REAL(lockf64)(fd, command, size);
 }
 
 /* ---- children ---- */

@@ -28,6 +28,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,9 +48,13 @@
     F(pthread_mutex_unlock) F(pthread_cond_signal) F(pthread_cond_broadcast)                                           \
     F(pthread_cond_wait) F(pthread_cond_timedwait) F(pthread_cond_clockwait)                                           \
     F(pthread_rwlock_rdlock) F(pthread_rwlock_trywrlock) F(pthread_rwlock_wrlock) F(pthread_rwlock_unlock)             \
-    F(sem_wait) F(pthread_barrier_wait) F(pthread_once)                                                                \
+    F(pthread_rwlock_timedrdlock) F(pthread_rwlock_clockrdlock)                                                        \
+    F(pthread_rwlock_timedwrlock) F(pthread_rwlock_clockwrlock)                                                        \
+    F(sem_wait) F(sem_timedwait) F(sem_clockwait) F(sem_post) F(pthread_barrier_wait) F(pthread_once)                  \
+    F(mtx_lock) F(mtx_timedlock) F(mtx_trylock) F(mtx_unlock) F(cnd_wait) F(cnd_timedwait)                             \
+    F(cnd_signal) F(cnd_broadcast) F(call_once) F(thrd_sleep) F(thrd_yield) F(thrd_exit)                               \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
-    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf)                                \
+    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf) F(lockf64)                                \
     F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(vfork)                                            \
     F(system) F(popen) F(pclose) F(posix_spawn) F(posix_spawnp)
 
