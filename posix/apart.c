@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "posix/thread.h"
 #include "posix/wait.h"
 
 bool apart_is_near(const void *p)
 {
-    return (uintptr_t)p - (uintptr_t)__builtin_frame_address(0) < (64u << 20);
+    return !thread_is_posix() && (uintptr_t)p - (uintptr_t)__builtin_frame_address(0) < (64u << 20);
 }
 
 void *apart_call(void *(*fn)(void *argument), void *argument)

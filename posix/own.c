@@ -9,7 +9,7 @@
 #include <link.h>
 #include <string.h>
 
-#include "posix/hook.h"
+#include "posix/thread.h"
 
 struct range {
     uintptr_t begin;
@@ -112,6 +112,8 @@ bool own_is_library(const void *address)
 
 NOINLINE int posix_fail(int error)
 {
+    if (error == ECANCELED)
+        thread_cancellation_point();
     errno = error;
     return -1;
 }

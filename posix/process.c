@@ -38,6 +38,12 @@ static int park_getaddrinfo(const char *node, const char *service, const struct 
 
     if (hints != NULL)
         l.copy = *hints;
+    l.copy.ai_flags |= AI_NUMERICHOST; /* an address is looked up nowhere */
+    l.result = REAL(getaddrinfo)(node, service, &l.copy, found);
+    if (l.result != EAI_NONAME || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST)))
+        return l.result;
+    l.result = EAI_MEMORY;
+    l.copy.ai_flags &= ~AI_NUMERICHOST;
     l.node = node != NULL ? strdup(node) : NULL;
     l.service = service != NULL ? strdup(service) : NULL;
     if ((node == NULL) == (l.node == NULL) && (service == NULL) == (l.service == NULL))

@@ -54,6 +54,12 @@
     F(mtx_lock) F(mtx_timedlock) F(mtx_trylock) F(mtx_unlock) F(cnd_wait) F(cnd_timedwait)                             \
     F(cnd_signal) F(cnd_broadcast) F(call_once) F(thrd_sleep) F(thrd_yield) F(thrd_exit)                               \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
+    F(pthread_create) F(thrd_create) F(pthread_self) F(thrd_current) F(pthread_join) F(thrd_join)                      \
+    F(pthread_tryjoin_np) F(pthread_timedjoin_np) F(pthread_clockjoin_np) F(pthread_detach) F(thrd_detach)             \
+    F(pthread_cancel) F(pthread_testcancel) F(pthread_setcancelstate) F(pthread_setcanceltype)                         \
+    F(pthread_setname_np) F(pthread_getname_np) F(pthread_kill) F(pthread_sigqueue) F(pthread_getattr_np)              \
+    F(pthread_getcpuclockid) F(pthread_getschedparam) F(pthread_setschedparam) F(pthread_setschedprio)                 \
+    F(pthread_getaffinity_np) F(pthread_setaffinity_np)                                                                \
     F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf) F(lockf64)                                \
     F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(vfork)                                            \
     F(system) F(popen) F(pclose) F(posix_spawn) F(posix_spawnp)
