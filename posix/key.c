@@ -129,21 +129,3 @@ HOOK void *tss_get(tss_t key)
 {
     return IS_VIRTUAL() ? get(key) : REAL(pthread_getspecific)(key);
 }
-
-/* ---- the end ---- */
-
-HOOK NORETURN void pthread_exit(void *value)
-{
-    if (IS_VIRTUAL())
-        vthread_exit(value);
-    REAL(pthread_exit)(value);
-    __builtin_unreachable();
-}
-
-HOOK NORETURN void thrd_exit(int result)
-{
-    if (IS_VIRTUAL())
-        vthread_exit((void *)(intptr_t)result);
-    REAL(thrd_exit)(result);
-    __builtin_unreachable();
-}

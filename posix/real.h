@@ -34,6 +34,11 @@
 
 #include "base/attributes.h"
 
+/* What pthread_cleanup_push and _pop are made of; the header has them for some compilations only. */
+void __pthread_register_cancel(__pthread_unwind_buf_t *handler);
+void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler);
+void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
+
 /* A line or more for each file of hooks. */
 /* clang-format off */
 #define REAL_FUNCTIONS(F)                                                                                              \
@@ -54,6 +59,7 @@
     F(mtx_lock) F(mtx_timedlock) F(mtx_trylock) F(mtx_unlock) F(cnd_wait) F(cnd_timedwait)                             \
     F(cnd_signal) F(cnd_broadcast) F(call_once) F(thrd_sleep) F(thrd_yield) F(thrd_exit)                               \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
+    F(__pthread_register_cancel) F(__pthread_unregister_cancel) F(__pthread_unwind_next)                               \
     F(pthread_create) F(thrd_create) F(pthread_self) F(thrd_current) F(pthread_join) F(thrd_join)                      \
     F(pthread_tryjoin_np) F(pthread_timedjoin_np) F(pthread_clockjoin_np) F(pthread_detach) F(thrd_detach)             \
     F(pthread_cancel) F(pthread_testcancel) F(pthread_setcancelstate) F(pthread_setcanceltype)                         \

@@ -14,6 +14,7 @@
 #include "posix/thread.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <string.h>
 #include <threads.h>
 
@@ -28,6 +29,8 @@ struct record {
     void *(*fn)(void *arg);
     thrd_start_t c11_fn; /* if it was C11 that made it */
     void *arg;
+    void *value;                     /* of pthread_exit, while handlers run */
+    __pthread_unwind_buf_t *handler; /* the innermost of pthread_cleanup_push */
     ATOMIC(unsigned) owners;
     ATOMIC(bool) is_cancelled;
     ATOMIC(bool) cannot_be_cancelled; /* the thread's own; read by others */
@@ -309,6 +312,85 @@ HOOK int thrd_detach(thrd_t id)
     return detach(record_of(id)) == 0 ? thrd_success : thrd_error;
 }
 
+/*
+ * ---- pthread_exit and pthread_cleanup_push ----
+ *
+ * Where the compiler knows no exceptions, which is C's usual case, pthread_cleanup_push is a setjmp whose buffer the C
+ * library puts into a list; to end the thread is to jump to the last of them, which runs the handler and asks for the
+ * next.  The C library's list is the carrier's.
+ */
+
+static NORETURN void leave(struct record *r)
+{
+    __pthread_unwind_buf_t *handler = r->handler;
+    sigjmp_buf whole; /* what is in the handler's has no room for a signal mask, and holds none */
+
+    if (handler == NULL)
+        vthread_exit(r->value);
+    r->handler = handler->__pad[0];
+    memcpy(whole, handler->__cancel_jmp_buf, sizeof handler->__cancel_jmp_buf);
+    siglongjmp(whole, 1);
+}
+
+static NORETURN void leave_with(void *value)
+{
+    struct record *r = self_record();
+
+    if (r == NULL)
+        vthread_exit(value);
+    r->value = value;
+    atomic_store_relaxed(&r->cannot_be_cancelled, true);
+    leave(r);
+}
+
+HOOK void __pthread_register_cancel(__pthread_unwind_buf_t *handler)
+{
+    struct record *r = self_record();
+
+    if (r == NULL) {
+        REAL(__pthread_register_cancel)(handler);
+        return;
+    }
+    handler->__pad[0] = r->handler;
+    r->handler = handler;
+}
+
+HOOK void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler)
+{
+    struct record *r = self_record();
+
+    if (r == NULL)
+        REAL(__pthread_unregister_cancel)(handler);
+    else
+        r->handler = handler->__pad[0];
+}
+
+HOOK NORETURN void __pthread_unwind_next(__pthread_unwind_buf_t *handler)
+{
+    struct record *r = self_record();
+
+    if (r != NULL)
+        leave(r);
+    REAL(__pthread_unwind_next)(handler);
+    __builtin_unreachable();
+}
+
+HOOK NORETURN void pthread_exit(void *value)
+{
+    if (IS_VIRTUAL())
+        leave_with(value);
+    REAL(pthread_exit)(value);
+    __builtin_unreachable();
+}
+
+HOOK NORETURN void thrd_exit(int result)
+{
+    if (IS_VIRTUAL())
+        leave_with((void *)(intptr_t)result);
+    REAL(thrd_exit)(result);
+    __builtin_unreachable();
+}
+
 /* ---- cancellation ---- */
 
 void thread_cancellation_point(void)
@@ -318,8 +400,7 @@ void thread_cancellation_point(void)
     if (r == NULL || !atomic_load_acquire(&r->is_cancelled) || atomic_load_relaxed(&r->cannot_be_cancelled))
         return;
     vthread_interrupted(); /* what is done on the way out may wait */
-    atomic_store_relaxed(&r->cannot_be_cancelled, true);
-    vthread_exit(PTHREAD_CANCELED);
+    leave_with(PTHREAD_CANCELED);
 }
 
 HOOK int pthread_cancel(pthread_t id)

@@ -274,6 +274,49 @@ static void test_cancellation(void)
     EXPECT(destroyed == 3);
 }
 
+/* ---- handlers ---- */
+
+static void add_digit(void *arg)
+{
+    __atomic_store_n(&destroyed, destroyed * 10 + (int)(long)arg, __ATOMIC_SEQ_CST);
+    usleep(100);
+}
+
+static void *handle(void *arg)
+{
+    char byte;
+
+    pthread_cleanup_push(add_digit, (void *)1L);
+    pthread_cleanup_push(add_digit, (void *)2L);
+    pthread_cleanup_push(add_digit, (void *)3L);
+    pthread_cleanup_pop(1);
+    pthread_cleanup_push(add_digit, (void *)4L);
+    pthread_cleanup_pop(0);
+    EXPECT(sem_post(&ready) == 0);
+    if (arg == NULL)
+        (void)!read(gate[0], &byte, 1);
+    pthread_exit(arg);
+    pthread_cleanup_pop(0);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+static void test_handlers(void)
+{
+    for (int i = 0; i < 2; i++) {
+        pthread_t t;
+        void *value;
+
+        destroyed = 0;
+        EXPECT(pthread_create(&t, NULL, handle, i == 0 ? NULL : gate) == 0);
+        EXPECT(sem_wait(&ready) == 0);
+        if (i == 0)
+            EXPECT(pthread_cancel(t) == 0);
+        EXPECT(pthread_join(t, &value) == 0 && value == (i == 0 ? PTHREAD_CANCELED : gate));
+        EXPECT(destroyed == 321);
+    }
+}
+
 /* ---- C11 ---- */
 
 static int note_current(void *arg)
@@ -305,6 +348,7 @@ int main(int argc, char **argv)
     test_attributes();
     test_patience();
     test_cancellation();
+    test_handlers();
     test_c11();
     return 0;
 }
