@@ -13,13 +13,9 @@
 bool apart_is_near(const void *p);
 
 /*
- * fn(argument) elsewhere; returns its value.  Nothing that the argument leads to may lie in the caller's stack, which
- * is not there meanwhile; errno is the other thread's.
+ * fn elsewhere, with a copy of the arguments, `size` bytes, which is copied back.  Nothing that they lead to may lie in
+ * the caller's stack, which is not there meanwhile; errno is the other thread's.
  */
-MAY_SWITCH
-void *apart_call(void *(*fn)(void *argument), void *argument);
-
-/* The same with a copy of `size` bytes, which is copied back. */
 MAY_SWITCH
 void apart_call_copy(void *(*fn)(void *arguments), void *arguments, size_t size);
 

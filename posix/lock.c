@@ -408,14 +408,30 @@ HOOK int sem_post(sem_t *semaphore)
 
 /* ---- barriers: somebody else waits ---- */
 
+struct barrier_wait {
+    pthread_barrier_t *barrier;
+    int result;
+};
+
 static void *barrier_blocking(void *arg)
 {
-    return (void *)(intptr_t)REAL(pthread_barrier_wait)(arg);
+    struct barrier_wait *w = arg;
+
+    w->result = REAL(pthread_barrier_wait)(w->barrier);
+    return NULL;
 }
 
 HOOK int pthread_barrier_wait(pthread_barrier_t *barrier)
 {
-    return IS_VIRTUAL() ? (int)(intptr_t)apart_call(barrier_blocking, barrier) : REAL(pthread_barrier_wait)(barrier);
+    struct barrier_wait w = {.barrier = barrier};
+
+    if (!IS_VIRTUAL())
+        return REAL(pthread_barrier_wait)(barrier);
+    if (apart_is_near(barrier))
+        vthread_blocking_call(barrier_blocking, &w);
+    else
+        apart_call_copy(barrier_blocking, &w, sizeof w);
+    return w.result;
 }
 
 /*

@@ -66,7 +66,8 @@ void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
     F(pthread_setname_np) F(pthread_getname_np) F(pthread_kill) F(pthread_sigqueue) F(pthread_getattr_np)              \
     F(pthread_getcpuclockid) F(pthread_getschedparam) F(pthread_setschedparam) F(pthread_setschedprio)                 \
     F(pthread_getaffinity_np) F(pthread_setaffinity_np)                                                                \
-    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf) F(lockf64)                                \
+    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(gethostbyname2)                         \
+    F(gethostbyname2_r) F(gethostbyaddr) F(gethostbyaddr_r) F(flock) F(lockf) F(lockf64)                                \
     F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(vfork)                                            \
     F(system) F(popen) F(pclose) F(posix_spawn) F(posix_spawnp)
 

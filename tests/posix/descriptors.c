@@ -336,6 +336,11 @@ static void *look_up(void *arg)
     struct addrinfo *found = NULL;
     char host[64];
     char service[16];
+    struct in_addr address = {.s_addr = htonl(INADDR_LOOPBACK)};
+    struct hostent entry;
+    struct hostent *other;
+    char buffer[1024];
+    int h_error;
 
     CHECK_EQ(getaddrinfo("127.0.0.1", "80", &hints, &found), 0);
     CHECK_EQ(ntohs(((struct sockaddr_in *)(void *)found->ai_addr)->sin_port), 80);
@@ -344,6 +349,12 @@ static void *look_up(void *arg)
              0);
     CHECK_EQ(strcmp(host, "127.0.0.1"), 0);
     freeaddrinfo(found);
+    CHECK_EQ(gethostbyname2_r("127.0.0.2", AF_INET, &entry, buffer, sizeof buffer, &other, &h_error), 0);
+    CHECK(other == &entry);
+    CHECK_EQ(((struct in_addr *)(void *)entry.h_addr_list[0])->s_addr, htonl(INADDR_LOOPBACK + 1));
+    CHECK_EQ(gethostbyname_r("127.0.0.3", &entry, buffer, sizeof buffer, &other, &h_error), 0);
+    CHECK_EQ(((struct in_addr *)(void *)entry.h_addr_list[0])->s_addr, htonl(INADDR_LOOPBACK + 2));
+    CHECK_EQ(gethostbyaddr_r(&address, sizeof address, AF_INET, &entry, buffer, 1, &other, &h_error), ERANGE);
     hints.ai_flags = AI_NUMERICHOST;
     CHECK_EQ(getaddrinfo("no number", NULL, &hints, &found), EAI_NONAME);
     return arg;
