@@ -17,6 +17,7 @@
 #include "base/atomic.h"
 #include "posix/apart.h"
 #include "posix/line.h"
+#include "posix/thread.h"
 #include "posix/wait.h"
 
 enum { HELD_MAX = 64 };
@@ -181,17 +182,22 @@ HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
 {
-    struct line_waiter *w = line_enter(condition);
-    int error = lock_release(mutex);
+    struct line_waiter *w;
+    int error;
     int relocked;
 
-    if (error != 0) {
-        line_leave(w);
-        return error;
-    }
-    error = line_wait(w, deadline_ns);
+    thread_cancellation_point();
+    thread_waits_in(condition);
+    w = line_enter(condition);
+    error = lock_release(mutex);
+    relocked = error;
+    if (error == 0 && !thread_is_cancelled())
+        error = line_wait(w, deadline_ns);
     line_leave(w);
-    relocked = lock_mutex(mutex, VTHREAD_FOREVER);
+    thread_waits_in(NULL);
+    if (relocked == 0)
+        relocked = lock_mutex(mutex, VTHREAD_FOREVER);
+    thread_cancellation_point();
     return relocked != 0 ? relocked : error;
 }
 
@@ -338,6 +344,11 @@ static NOINLINE int try_semaphore(void *semaphore)
     return error == EAGAIN ? EBUSY : error;
 }
 
+static int try_unless_cancelled(void *semaphore)
+{
+    return thread_is_cancelled() ? ECANCELED : try_semaphore(semaphore);
+}
+
 struct semaphore_wait {
     sem_t *semaphore;
     const struct timespec *until; /* on the monotonic clock; NULL: for ever */
@@ -372,11 +383,15 @@ static int wait_in_place(sem_t *semaphore, int64_t deadline_ns)
 
 static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
 {
-    int error = try_semaphore(semaphore);
+    int error = try_unless_cancelled(semaphore);
 
-    if (error == EBUSY)
-        error = apart_is_near(semaphore) ? wait_in_place(semaphore, deadline_ns)
-                                         : wait_in_line(try_semaphore, semaphore, deadline_ns);
+    if (error == EBUSY && apart_is_near(semaphore)) {
+        error = wait_in_place(semaphore, deadline_ns);
+    } else if (error == EBUSY) {
+        thread_waits_in(semaphore);
+        error = wait_in_line(try_unless_cancelled, semaphore, deadline_ns);
+        thread_waits_in(NULL);
+    }
     return error != 0 ? posix_fail(error) : 0;
 }
 
@@ -502,7 +517,7 @@ int lock_once(pthread_once_t *once, void (*fn)(void))
 {
     struct turn turn __attribute__((cleanup(end_turn))) = begin_turn(once);
 
-    return REAL(pthread_once)(once, fn);
+    return REAL(pthread_once)(turn.once, fn);
 }
 
 HOOK int pthread_once(pthread_once_t *once, void (*fn)(void))

@@ -37,7 +37,7 @@
 /* What pthread_cleanup_push and _pop are made of; the header has them for some compilations only. */
 void __pthread_register_cancel(__pthread_unwind_buf_t *handler);
 void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler);
-void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
+NORETURN void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
 
 /* A line or more for each file of hooks. */
 /* clang-format off */

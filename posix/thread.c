@@ -22,6 +22,7 @@
 
 #include "base/atomic.h"
 #include "posix/apart.h"
+#include "posix/line.h"
 #include "posix/wait.h"
 
 struct record {
@@ -32,6 +33,7 @@ struct record {
     void *value;                     /* of pthread_exit, while handlers run */
     __pthread_unwind_buf_t *handler; /* the innermost of pthread_cleanup_push */
     ATOMIC(unsigned) owners;
+    ATOMIC(const void *) line; /* in which it waits */
     ATOMIC(bool) is_cancelled;
     ATOMIC(bool) cannot_be_cancelled; /* the thread's own; read by others */
 };
@@ -205,14 +207,14 @@ static int join_ours(struct record *r, void **value, int64_t deadline_ns)
 
     while ((error = vthread_join_until(r->thread, value, deadline_ns)) == EINTR) {
         interrupted = true;
-        if (self_record() != NULL && atomic_load_acquire(&self_record()->is_cancelled))
+        if (thread_is_cancelled())
             break;
     }
     wait_leave(stays);
     if (interrupted)
         vthread_interrupt(vthread_self());
     if (error == EINTR)
-        thread_cancellation_point(); /* it cannot be cancelled just now, if that returns */
+        thread_cancellation_point();
     if (error == 0)
         disown(r);
     return error;
@@ -393,11 +395,31 @@ HOOK NORETURN void thrd_exit(int result)
 
 /* ---- cancellation ---- */
 
+static bool is_to_end(struct record *r)
+{
+    return atomic_load_seq_cst(&r->is_cancelled) && !atomic_load_relaxed(&r->cannot_be_cancelled);
+}
+
+void thread_waits_in(const void *line)
+{
+    struct record *r = self_record();
+
+    if (r != NULL)
+        atomic_store_seq_cst(&r->line, line);
+}
+
+bool thread_is_cancelled(void)
+{
+    struct record *r = self_record();
+
+    return r != NULL && is_to_end(r);
+}
+
 void thread_cancellation_point(void)
 {
     struct record *r = self_record();
 
-    if (r == NULL || !atomic_load_acquire(&r->is_cancelled) || atomic_load_relaxed(&r->cannot_be_cancelled))
+    if (r == NULL || !is_to_end(r))
         return;
     vthread_interrupted(); /* what is done on the way out may wait */
     leave_with(PTHREAD_CANCELED);
@@ -406,12 +428,17 @@ void thread_cancellation_point(void)
 HOOK int pthread_cancel(pthread_t id)
 {
     struct record *r = record_of(id);
+    const void *line;
 
     if (!is_ours(id))
         return REAL(pthread_cancel)(id);
     atomic_store_seq_cst(&r->is_cancelled, true);
-    if (!atomic_load_seq_cst(&r->cannot_be_cancelled)) /* else it looks when it can be; one of us sees the other */
-        vthread_interrupt(r->thread);
+    if (atomic_load_seq_cst(&r->cannot_be_cancelled))
+        return 0; /* it looks when it can be; one of us sees the other */
+    vthread_interrupt(r->thread);
+    line = atomic_load_seq_cst(&r->line);
+    if (line != NULL)
+        line_wake(line, true); /* others, too, who look again, as after any wake */
     return 0;
 }
 

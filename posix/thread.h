@@ -13,6 +13,13 @@
  */
 void thread_cancellation_point(void);
 
+/*
+ * A wait in a line (posix/line.h) that cancellation ends: say which, get in line, see whether it is cancelled already,
+ * wait, say NULL.  pthread_cancel says that it is, and then wakes that line; one of the two sees the other.
+ */
+void thread_waits_in(const void *line);
+bool thread_is_cancelled(void);
+
 /* Is it one that pthread_create made?  Its frames never move. */
 bool thread_is_posix(void);
 

@@ -236,6 +236,32 @@ static void *put_it_off(void *arg)
     return arg;
 }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+static sem_t none;
+
+static void unlock(void *arg)
+{
+    EXPECT(pthread_mutex_unlock(arg) == 0);
+}
+
+static void *wait_for_ever(void *arg)
+{
+    EXPECT(pthread_setspecific(key, &key) == 0);
+    EXPECT(sem_post(&ready) == 0);
+    if (arg != NULL) {
+        (void)!sem_wait(&none);
+    } else {
+        EXPECT(pthread_mutex_lock(&mutex) == 0);
+        pthread_cleanup_push(unlock, &mutex);
+        for (;;)
+            pthread_cond_wait(&never, &mutex);
+        pthread_cleanup_pop(1);
+    }
+    EXPECT(!"it is cancelled");
+    return NULL;
+}
+
 static void *join_for_ever(void *arg)
 {
     pthread_t *t = arg;
@@ -271,7 +297,18 @@ static void test_cancellation(void)
     EXPECT(pthread_join(t, &value) == 0 && value == PTHREAD_CANCELED);
     EXPECT(write(gate[1], "x", 1) == 1);
     EXPECT(pthread_join(other, NULL) == 0);
-    EXPECT(destroyed == 3);
+    EXPECT(sem_init(&none, 0, 0) == 0);
+    for (int i = 0; i < MANY; i++) {
+        EXPECT(pthread_create(&t, NULL, wait_for_ever, i % 2 == 0 ? NULL : gate) == 0);
+        EXPECT(sem_wait(&ready) == 0);
+        if (i % 4 < 2)
+            usleep(100); /* mostly it waits by now */
+        EXPECT(pthread_cancel(t) == 0);
+        EXPECT(pthread_join(t, &value) == 0 && value == PTHREAD_CANCELED);
+    }
+    EXPECT(pthread_mutex_trylock(&mutex) == 0);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(destroyed == 3 + MANY);
 }
 
 /* ---- handlers ---- */
