@@ -66,6 +66,34 @@ static void test_ends(void)
     FAILS(dup2(fds[1], 7), EBADF);
 }
 
+static void *pclose_it(void *arg)
+{
+    CHECK_EQ(pclose(arg), 0);
+    return NULL;
+}
+
+/* By pclose, of any thread.  The command ends when it gets a byte, which is after its reader has been told. */
+static void test_pclose_ends(void)
+{
+    char command[64];
+    int fds[2];
+    pthread_t closer;
+    vthread_t t;
+    FILE *file;
+
+    CHECK_EQ(pipe(fds), 0);
+    snprintf(command, sizeof command, "head -c 1 <&%d >/dev/null", fds[0]);
+    file = popen(command, "r");
+    CHECK(file != NULL);
+    t = spawn(read_until_closed, fileno(file));
+    await_parked(t);
+    CHECK_EQ(pthread_create(&closer, NULL, pclose_it, file), 0);
+    join(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(pthread_join(closer, NULL), 0);
+    plain_close_pair(fds);
+}
+
 static void *read_byte(void *arg)
 {
     char byte;
@@ -374,6 +402,7 @@ int main(void)
 {
     static const struct test tests[] = {
         {"ends", test_ends, false},
+        {"pclose ends", test_pclose_ends, false},
         {"not ends", test_not_ends, false},
         {"reuse", test_reuse, false},
         {"duplicates", test_duplicates, false},
