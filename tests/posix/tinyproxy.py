@@ -24,6 +24,7 @@ CONNECTIONS, CARRIERS = 500, 2
 OTHER_OS_THREADS = 4
 BODY_BYTES = 20000
 PATIENCE_SECONDS = 90
+START_TRIES = 5
 PR_SET_PDEATHSIG = 1
 
 
@@ -52,9 +53,10 @@ class Upstream:
         self.changed = asyncio.Condition()
         self.server = None
         self.port = 0
+        self.grave = None
 
     async def start(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=1024)
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=1024)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def serve(self, reader, writer):
@@ -82,7 +84,11 @@ class Upstream:
             await self.changed.wait_for(lambda: self.waiting >= n)
 
     def kill(self):
+        """Its number stays taken, by a socket that refuses."""
         self.server.close()
+        self.grave = socket.socket()
+        self.grave.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.grave.bind(("127.0.0.1", self.port))
         for writer in list(self.writers):
             writer.transport.abort()
 
@@ -116,15 +122,33 @@ def free_port():
         return s.getsockname()[1]
 
 
-async def await_listening(proxy, port):
-    while True:
-        assert proxy.poll() is None, "the proxy does not start"
+async def is_listening(proxy, port):
+    """False: it has ended instead."""
+    while proxy.poll() is None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
-            return
+            return True
         except ConnectionError:
             await asyncio.sleep(0.02)
+    return False
+
+
+async def start_proxy(library, folder):
+    """It cannot choose a free port itself, so somebody else may be faster."""
+    for _ in range(START_TRIES):
+        port = free_port()
+        config = os.path.join(folder, "tinyproxy.conf")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f"Port {port}\nListen 127.0.0.1\nMaxClients {2 * CONNECTIONS}\nTimeout 600\n"
+                       f"LogFile \"{folder}/log\"\nLogLevel Warning\nAllow 127.0.0.1\n")
+        proxy = subprocess.Popen(["tinyproxy", "-d", "-c", config], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,
+                                 env={**os.environ, "LD_PRELOAD": library, "VTHREAD_POSIX_THREADS": "1",
+                                      "VTHREAD_PARALLELISM": str(CARRIERS)})
+        if await is_listening(proxy, port):
+            return proxy, port
+    raise AssertionError("the proxy does not start")
 
 
 async def all_open_at_once(proxy, port, upstream):
@@ -157,19 +181,10 @@ async def upstream_dies(port, upstream):
 
 
 async def check(library, folder):
-    port = free_port()
-    config = os.path.join(folder, "tinyproxy.conf")
-    with open(config, "w", encoding="ascii") as file:
-        file.write(f"Port {port}\nListen 127.0.0.1\nMaxClients {2 * CONNECTIONS}\nTimeout 600\n"
-                   f"LogFile \"{folder}/log\"\nLogLevel Warning\nAllow 127.0.0.1\n")
     upstream = Upstream()
     await upstream.start()
-    proxy = subprocess.Popen(["tinyproxy", "-d", "-c", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             preexec_fn=die_with_parent,
-                             env={**os.environ, "LD_PRELOAD": library, "VTHREAD_POSIX_THREADS": "1",
-                                  "VTHREAD_PARALLELISM": str(CARRIERS)})
+    proxy, port = await start_proxy(library, folder)
     try:
-        await await_listening(proxy, port)
         await all_open_at_once(proxy, port, upstream)
         await upstream_dies(port, upstream)
         proxy.terminate()
