@@ -9,14 +9,13 @@
 
 #include "posix/hook.h"
 
-/*
- * fn(argument) elsewhere; returns its value.  Nothing that the argument leads to may lie in the caller's stack, which
- * is not there meanwhile; errno is the other thread's.
- */
-MAY_SWITCH
-void *apart_call(void *(*fn)(void *argument), void *argument);
+/* Might it lie in the calling thread's stack?  Or so near to it that it costs nothing to think so. */
+bool apart_is_near(const void *p);
 
-/* The same with a copy of `size` bytes, which is copied back. */
+/*
+ * fn elsewhere, with a copy of the arguments, `size` bytes, which is copied back.  Nothing that they lead to may lie in
+ * the caller's stack, which is not there meanwhile; errno is the other thread's.
+ */
 MAY_SWITCH
 void apart_call_copy(void *(*fn)(void *arguments), void *arguments, size_t size);
 

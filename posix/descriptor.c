@@ -26,8 +26,7 @@ static void forget(int fd)
 /* A new number, or an error, as the libc returned it. */
 static int born(int fd)
 {
-    if (fd >= 0)
-        forget(fd);
+    forget(fd);
     return fd;
 }
 
@@ -45,25 +44,57 @@ HOOK int close(int fd)
     return error != 0 ? posix_fail(error) : 0;
 }
 
+static NOINLINE bool is_open(int fd)
+{
+    int before = errno;
+    bool is = REAL(fcntl)(fd, F_GETFD) >= 0;
+
+    errno = before;
+    return is;
+}
+
+/*
+ * Whoever begins to wait between "forgotten" and "gone" waits for what is gone.  So it is forgotten once more
+ * afterwards, unless the number has been given out again: then who made that has done it, and others may wait for it.
+ */
+static void forget_gone(int fd)
+{
+    if (fd >= 0 && posix_is_our_process() && !is_open(fd))
+        vthread_fd_forget(fd);
+}
+
+/* A number that stands for another file at once. */
 HOOK int dup2(int from, int to)
 {
-    if (from != to && TELLS())
-        forget(to);
-    return REAL(dup2)(from, to);
+    int fd;
+
+    if (from == to || !TELLS() || !is_open(from))
+        return REAL(dup2)(from, to);
+    forget(to);
+    fd = REAL(dup2)(from, to);
+    return born(fd);
 }
 
 HOOK int dup3(int from, int to, int flags)
 {
-    if (from != to && TELLS())
-        forget(to);
-    return REAL(dup3)(from, to, flags);
+    int fd;
+
+    if (from == to || !TELLS() || !is_open(from))
+        return REAL(dup3)(from, to, flags);
+    forget(to);
+    fd = REAL(dup3)(from, to, flags);
+    return born(fd);
 }
 
 HOOK int fclose(FILE *file)
 {
-    if (file != NULL && TELLS())
-        forget(fileno(file));
-    return REAL(fclose)(file);
+    int fd = file != NULL && TELLS() ? fileno(file) : -1;
+    int result;
+
+    forget(fd);
+    result = REAL(fclose)(file);
+    forget_gone(fd);
+    return result;
 }
 
 static FILE *forget_file(FILE *file)
@@ -73,23 +104,38 @@ static FILE *forget_file(FILE *file)
     return file;
 }
 
+/* Mostly the number that it was. */
+static FILE *file_born(FILE *file, int before)
+{
+    forget_gone(before);
+    return forget_file(file);
+}
+
 HOOK FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-    return REAL(freopen)(path, mode, forget_file(file));
+    int fd = file != NULL ? fileno(file) : -1;
+
+    return file_born(REAL(freopen)(path, mode, forget_file(file)), fd);
 }
 
 HOOK FILE *freopen64(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-    return REAL(freopen64)(path, mode, forget_file(file));
+    int fd = file != NULL ? fileno(file) : -1;
+
+    return file_born(REAL(freopen64)(path, mode, forget_file(file)), fd);
 }
 
+/* More the runtime cannot know of: its table ends here. */
+enum { NUMBERS_MAX = 4194304 };
+
+/* Not once more: whoever closes numbers by the thousand is not in a race for one of them. */
 static void forget_range(unsigned first, unsigned last)
 {
     struct rlimit limit;
 
     if (!posix_is_our_process() || getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur && fd < INT_MAX; fd++)
+    for (unsigned fd = first; fd <= last && fd < limit.rlim_cur && fd < NUMBERS_MAX; fd++)
         vthread_fd_forget((int)fd);
 }
 
@@ -145,15 +191,16 @@ HOOK int pipe2(int fds[2], int flags)
 /* ---- flags ---- */
 
 /*
- * net.h remembers of a pipe whether its calls must ask poll first, so a pipe whose O_NONBLOCK changes is a new one to
- * it. (Sockets are used in the same way whatever their flag is.)
+ * net.h remembers of a pipe that its calls need not ask poll first, so a pipe that is to block from now on is a new
+ * one to it.  (With one that blocks no longer it asks in vain; who waits for it goes on waiting.  Sockets are used
+ * in the same way whatever their flag is.)
  */
 static void flag_changed(int fd, bool was, bool is)
 {
     struct sockaddr address;
     socklen_t length = sizeof address;
 
-    if (was != is && getsockname(fd, &address, &length) != 0 && errno == ENOTSOCK)
+    if (was && !is && getsockname(fd, &address, &length) != 0 && errno == ENOTSOCK)
         forget(fd);
 }
 

@@ -24,13 +24,14 @@
 
 #define HOOK __attribute__((visibility("default")))
 
-/* The address is the runtime's own, or (library) that of a library that it is made of. */
+/* The address is the runtime's own; or (library) libevent's, in which the program's loops may be as well as ours. */
 bool own_is_runtime(const void *address);
 bool own_is_library(const void *address);
 
-/* Do we park?  For calls that wait; and for the others, which are not the business of libraries beneath us either. */
-#define PARKS() (UNLIKELY(vthread_self_virtual() != NULL) && !own_is_runtime(__builtin_return_address(0)))
+/* Do we park?  LOOPS: for calls that loops over events are made of. */
 #define IS_VIRTUAL() (UNLIKELY(vthread_self_virtual() != NULL) && !own_is_library(__builtin_return_address(0)))
+#define PARKS() IS_VIRTUAL()
+#define LOOPS() (UNLIKELY(vthread_self_virtual() != NULL) && !own_is_runtime(__builtin_return_address(0)))
 
 /* errno := error; -1. */
 NOINLINE int posix_fail(int error);

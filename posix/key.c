@@ -5,14 +5,14 @@
  * Each key has a twin among the runtime's own (vthread/local.h), made with it and with the same destructor. Platform
  * threads go on using the pthread key, virtual ones the twin.  C11's tss functions are the same under other names.
  */
+#include "posix/key.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <threads.h>
 
 #include <vthread/local.h>
 
 #include "base/atomic.h"
-#include "posix/hook.h"
 
 /* 0: none, for it was made by somebody whose calls we do not see; then it is the OS thread's, as ever. */
 static ATOMIC(vthread_key_t) twins[PTHREAD_KEYS_MAX];
@@ -52,11 +52,8 @@ static int create(pthread_key_t *key, void (*destructor)(void *value))
 
 static int discard(pthread_key_t key)
 {
-    int error = REAL(pthread_key_delete)(key);
-
-    if (error == 0)
-        set_twin(key, 0);
-    return error;
+    set_twin(key, 0); /* first: the number may be given out again at once, and have a new twin */
+    return REAL(pthread_key_delete)(key);
 }
 
 static int set(pthread_key_t key, const void *value)
@@ -71,6 +68,22 @@ static void *get(pthread_key_t key)
     vthread_key_t twin = twin_of(key);
 
     return twin != 0 ? vthread_getspecific(twin) : REAL(pthread_getspecific)(key);
+}
+
+void key_values(void *ret_values[PTHREAD_KEYS_MAX])
+{
+    for (pthread_key_t i = 0; i < PTHREAD_KEYS_MAX; i++) {
+        vthread_key_t twin = twin_of(i);
+
+        ret_values[i] = twin != 0 ? vthread_getspecific(twin) : NULL;
+    }
+}
+
+void key_adopt(void *const values[PTHREAD_KEYS_MAX])
+{
+    for (pthread_key_t i = 0; i < PTHREAD_KEYS_MAX; i++)
+        if (values[i] != NULL)
+            REAL(pthread_setspecific)(i, values[i]); /* fails without memory only, and is not there then */
 }
 
 #define IS_OURS() own_is_library(__builtin_return_address(0))
@@ -115,14 +128,4 @@ HOOK int tss_set(tss_t key, void *value)
 HOOK void *tss_get(tss_t key)
 {
     return IS_VIRTUAL() ? get(key) : REAL(pthread_getspecific)(key);
-}
-
-/* ---- the end ---- */
-
-HOOK NORETURN void pthread_exit(void *value)
-{
-    if (IS_VIRTUAL())
-        vthread_exit(value);
-    REAL(pthread_exit)(value);
-    __builtin_unreachable();
 }

@@ -9,13 +9,15 @@
  *
  * No wait for any of them blocks the carrier: who is to end it may be bound to that very carrier.
  */
+#include "posix/lock.h"
+
 #include <errno.h>
 #include <semaphore.h>
-#include <string.h>
 
 #include "base/atomic.h"
 #include "posix/apart.h"
 #include "posix/line.h"
+#include "posix/thread.h"
 #include "posix/wait.h"
 
 enum { HELD_MAX = 64 };
@@ -68,7 +70,7 @@ static NOINLINE bool is_held(const void *lock)
 
 /* ---- mutexes ---- */
 
-static int locked(pthread_mutex_t *mutex, int error)
+int lock_taken(pthread_mutex_t *mutex, int error)
 {
     if (error == 0 || error == EOWNERDEAD)
         hold(mutex);
@@ -106,7 +108,7 @@ static int try_mutex(void *mutex)
     return REAL(pthread_mutex_trylock)(mutex);
 }
 
-static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
+int lock_mutex(pthread_mutex_t *mutex, int64_t deadline_ns)
 {
     int error = REAL(pthread_mutex_trylock)(mutex);
 
@@ -114,11 +116,10 @@ static int lock(pthread_mutex_t *mutex, int64_t deadline_ns)
         error = deadline_ns == VTHREAD_FOREVER && is_held(mutex)
                     ? REAL(pthread_mutex_lock)(mutex) /* EDEADLK, or for ever, as its kind says */
                     : wait_in_line(try_mutex, mutex, deadline_ns);
-    return locked(mutex, error);
+    return lock_taken(mutex, error);
 }
 
-/* A time on one of the system's clocks. */
-static int64_t deadline_of(clockid_t clock, const struct timespec *until)
+int64_t lock_deadline_of(clockid_t clock, const struct timespec *until)
 {
     struct timespec now;
 
@@ -128,19 +129,20 @@ static int64_t deadline_of(clockid_t clock, const struct timespec *until)
 
 HOOK int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-    return IS_VIRTUAL() ? lock(mutex, VTHREAD_FOREVER) : REAL(pthread_mutex_lock)(mutex);
+    return IS_VIRTUAL() ? lock_mutex(mutex, VTHREAD_FOREVER) : REAL(pthread_mutex_lock)(mutex);
 }
 
 HOOK int pthread_mutex_trylock(pthread_mutex_t *mutex)
 {
     int error = REAL(pthread_mutex_trylock)(mutex);
 
-    return IS_VIRTUAL() ? locked(mutex, error) : error;
+    return IS_VIRTUAL() ? lock_taken(mutex, error) : error;
 }
 
 HOOK int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? lock(mutex, deadline_of(CLOCK_REALTIME, until)) : REAL(pthread_mutex_timedlock)(mutex, until);
+    return IS_VIRTUAL() ? lock_mutex(mutex, lock_deadline_of(CLOCK_REALTIME, until))
+                        : REAL(pthread_mutex_timedlock)(mutex, until);
 }
 
 HOOK int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t clock,
@@ -148,28 +150,26 @@ HOOK int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t cloc
 {
     if (!IS_VIRTUAL() || (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC))
         return REAL(pthread_mutex_clocklock)(mutex, clock, until);
-    return lock(mutex, deadline_of(clock, until));
+    return lock_mutex(mutex, lock_deadline_of(clock, until));
 }
 
-static int unlock(pthread_mutex_t *mutex)
+int lock_release(pthread_mutex_t *mutex)
 {
     int error = REAL(pthread_mutex_unlock)(mutex);
 
-    if (error == 0)
-        line_wake(mutex, false);
-    return error;
+    if (error != 0)
+        return error;
+    line_wake(mutex, false);
+    if (vthread_self_virtual() != NULL)
+        let_go(mutex);
+    return 0;
 }
 
 HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
-    int error;
-
     if (own_is_library(__builtin_return_address(0)))
         return REAL(pthread_mutex_unlock)(mutex);
-    error = unlock(mutex);
-    if (error == 0 && vthread_self_virtual() != NULL)
-        let_go(mutex);
-    return error;
+    return lock_release(mutex);
 }
 
 /*
@@ -180,26 +180,30 @@ HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
  * to miss no signal.
  */
 
-static int wait_for(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
+int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
 {
-    struct line_waiter *w = line_enter(condition);
-    int error = unlock(mutex);
+    struct line_waiter *w;
+    int error;
     int relocked;
 
-    if (error != 0) {
-        line_leave(w);
-        return error;
-    }
-    let_go(mutex);
-    error = line_wait(w, deadline_ns);
+    thread_cancellation_point();
+    thread_waits_in(condition);
+    w = line_enter(condition);
+    error = lock_release(mutex);
+    relocked = error;
+    if (error == 0 && !thread_is_cancelled())
+        error = line_wait(w, deadline_ns);
     line_leave(w);
-    relocked = lock(mutex, VTHREAD_FOREVER);
+    thread_waits_in(NULL);
+    if (relocked == 0)
+        relocked = lock_mutex(mutex, VTHREAD_FOREVER);
+    thread_cancellation_point();
     return relocked != 0 ? relocked : error;
 }
 
 HOOK int pthread_cond_wait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex)
 {
-    return IS_VIRTUAL() ? wait_for(condition, mutex, VTHREAD_FOREVER) : REAL(pthread_cond_wait)(condition, mutex);
+    return IS_VIRTUAL() ? lock_wait(condition, mutex, VTHREAD_FOREVER) : REAL(pthread_cond_wait)(condition, mutex);
 }
 
 /*
@@ -217,14 +221,14 @@ static clockid_t clock_of(const struct timespec *until)
 HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock_of(until), until))
+    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock_of(until), until))
                         : REAL(pthread_cond_timedwait)(condition, mutex, until);
 }
 
 HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for(condition, mutex, deadline_of(clock, until))
+    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock, until))
                         : REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
 }
 
@@ -252,16 +256,42 @@ static int try_writing(void *lock)
     return REAL(pthread_rwlock_trywrlock)(lock);
 }
 
+static int read_lock(pthread_rwlock_t *lock, int64_t deadline_ns)
+{
+    int error = try_reading(lock);
+
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_reading, lock, deadline_ns);
+    return error;
+}
+
+static int write_lock(pthread_rwlock_t *lock, int64_t deadline_ns)
+{
+    int error = try_writing(lock);
+
+    if (error == EBUSY)
+        error = is_held(lock) ? EDEADLK : wait_in_line(try_writing, lock, deadline_ns);
+    if (error == 0)
+        hold(lock);
+    return error;
+}
+
 HOOK int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 {
-    int error;
+    return IS_VIRTUAL() ? read_lock(lock, VTHREAD_FOREVER) : REAL(pthread_rwlock_rdlock)(lock);
+}
 
-    if (!IS_VIRTUAL())
-        return REAL(pthread_rwlock_rdlock)(lock);
-    error = try_reading(lock);
-    if (error == EBUSY)
-        error = is_held(lock) ? EDEADLK : wait_in_line(try_reading, lock, VTHREAD_FOREVER);
-    return error;
+HOOK int pthread_rwlock_timedrdlock(pthread_rwlock_t *restrict lock, const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? read_lock(lock, lock_deadline_of(CLOCK_REALTIME, until))
+                        : REAL(pthread_rwlock_timedrdlock)(lock, until);
+}
+
+HOOK int pthread_rwlock_clockrdlock(pthread_rwlock_t *restrict lock, clockid_t clock,
+                                    const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? read_lock(lock, lock_deadline_of(clock, until))
+                        : REAL(pthread_rwlock_clockrdlock)(lock, clock, until);
 }
 
 HOOK int pthread_rwlock_trywrlock(pthread_rwlock_t *lock)
@@ -275,16 +305,20 @@ HOOK int pthread_rwlock_trywrlock(pthread_rwlock_t *lock)
 
 HOOK int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
-    int error;
+    return IS_VIRTUAL() ? write_lock(lock, VTHREAD_FOREVER) : REAL(pthread_rwlock_wrlock)(lock);
+}
 
-    if (!IS_VIRTUAL())
-        return REAL(pthread_rwlock_wrlock)(lock);
-    error = try_writing(lock);
-    if (error == EBUSY)
-        error = is_held(lock) ? EDEADLK : wait_in_line(try_writing, lock, VTHREAD_FOREVER);
-    if (error == 0)
-        hold(lock);
-    return error;
+HOOK int pthread_rwlock_timedwrlock(pthread_rwlock_t *restrict lock, const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? write_lock(lock, lock_deadline_of(CLOCK_REALTIME, until))
+                        : REAL(pthread_rwlock_timedwrlock)(lock, until);
+}
+
+HOOK int pthread_rwlock_clockwrlock(pthread_rwlock_t *restrict lock, clockid_t clock,
+                                    const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? write_lock(lock, lock_deadline_of(clock, until))
+                        : REAL(pthread_rwlock_clockwrlock)(lock, clock, until);
 }
 
 HOOK int pthread_rwlock_unlock(pthread_rwlock_t *lock)
@@ -299,35 +333,120 @@ HOOK int pthread_rwlock_unlock(pthread_rwlock_t *lock)
     return 0;
 }
 
-/* ---- what has no owner: somebody else waits ---- */
+/* ---- semaphores: who posts wakes the first in line, who may find it taken by another ---- */
+
+static NOINLINE int try_semaphore(void *semaphore)
+{
+    int before = errno;
+    int error = REAL(sem_trywait)(semaphore) == 0 ? 0 : errno;
+
+    errno = before;
+    return error == EAGAIN ? EBUSY : error;
+}
+
+static int try_unless_cancelled(void *semaphore)
+{
+    return thread_is_cancelled() ? ECANCELED : try_semaphore(semaphore);
+}
+
+struct semaphore_wait {
+    sem_t *semaphore;
+    const struct timespec *until; /* on the monotonic clock; NULL: for ever */
+};
 
 static void *semaphore_blocking(void *arg)
 {
-    return (void *)(intptr_t)RESULT(REAL(sem_wait)(arg));
+    const struct semaphore_wait *w = arg;
+    int n =
+        w->until != NULL ? REAL(sem_clockwait)(w->semaphore, CLOCK_MONOTONIC, w->until) : REAL(sem_wait)(w->semaphore);
+
+    return (void *)(intptr_t)(n == 0 ? 0 : errno);
 }
 
-static void *barrier_blocking(void *arg)
+/* One in a frame, where it must stay while another thread posts it. */
+static int wait_in_place(sem_t *semaphore, int64_t deadline_ns)
 {
-    return (void *)(intptr_t)REAL(pthread_barrier_wait)(arg);
+    struct timespec until;
+    struct semaphore_wait w = {semaphore, deadline_ns != VTHREAD_FOREVER ? &until : NULL};
+    int64_t ns = deadline_ns - vthread_now_ns();
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    ns = ns > 0 ? ns : 0;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec += ns % 1000000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    return (int)(intptr_t)vthread_blocking_call(semaphore_blocking, &w);
 }
 
-static int call_apart(void *(*fn)(void *object), void *object)
+static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
 {
-    return (int)(intptr_t)apart_call(fn, object);
+    int error = try_unless_cancelled(semaphore);
+
+    if (error == EBUSY && apart_is_near(semaphore)) {
+        error = wait_in_place(semaphore, deadline_ns);
+    } else if (error == EBUSY) {
+        thread_waits_in(semaphore);
+        error = wait_in_line(try_unless_cancelled, semaphore, deadline_ns);
+        thread_waits_in(NULL);
+    }
+    return error != 0 ? posix_fail(error) : 0;
 }
 
 HOOK int sem_wait(sem_t *semaphore)
 {
-    if (!IS_VIRTUAL())
-        return REAL(sem_wait)(semaphore);
-    if (REAL(sem_trywait)(semaphore) == 0)
-        return 0;
-    return (int)posix_result(call_apart(semaphore_blocking, semaphore));
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, VTHREAD_FOREVER) : REAL(sem_wait)(semaphore);
+}
+
+HOOK int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(CLOCK_REALTIME, until))
+                        : REAL(sem_timedwait)(semaphore, until);
+}
+
+HOOK int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct timespec *restrict until)
+{
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(clock, until))
+                        : REAL(sem_clockwait)(semaphore, clock, until);
+}
+
+HOOK int sem_post(sem_t *semaphore)
+{
+    int result = REAL(sem_post)(semaphore);
+
+    if (result == 0)
+        line_wake(semaphore, false); /* the address alone: it may be gone */
+    return result;
+}
+
+/* ---- barriers: somebody else waits ---- */
+
+struct barrier_wait {
+    pthread_barrier_t *barrier;
+    int result;
+};
+
+static void *barrier_blocking(void *arg)
+{
+    struct barrier_wait *w = arg;
+
+    w->result = REAL(pthread_barrier_wait)(w->barrier);
+    return NULL;
 }
 
 HOOK int pthread_barrier_wait(pthread_barrier_t *barrier)
 {
-    return IS_VIRTUAL() ? call_apart(barrier_blocking, barrier) : REAL(pthread_barrier_wait)(barrier);
+    struct barrier_wait w = {.barrier = barrier};
+
+    if (!IS_VIRTUAL())
+        return REAL(pthread_barrier_wait)(barrier);
+    if (apart_is_near(barrier))
+        vthread_blocking_call(barrier_blocking, &w);
+    else
+        apart_call_copy(barrier_blocking, &w, sizeof w);
+    return w.result;
 }
 
 /*
@@ -359,35 +478,51 @@ static void await_once(unsigned place, pthread_once_t *once)
     line_leave(w);
 }
 
-static int call_once_alone(pthread_once_t *once, void (*fn)(void))
-{
-    unsigned place = (unsigned)(((uintptr_t)once >> 2) * 0x9e3779b97f4a7c15u >> 58);
+/* Of one that is inside. */
+struct turn {
+    pthread_once_t *once;
+    unsigned place;
     bool is_ours;
-    bool is_pinned;
-    int error;
+    bool is_pinned; /* the C library's part of it knows the OS thread */
+};
+
+/* Also when fn throws an exception: then the next one tries. */
+static void end_turn(struct turn *turn)
+{
+    if (turn->is_pinned)
+        vthread_unpin();
+    if (!turn->is_ours)
+        return;
+    atomic_store_release(&inside[turn->place], NULL);
+    line_wake(turn->once, true);
+}
+
+static struct turn begin_turn(pthread_once_t *once)
+{
+    struct turn turn = {.once = once, .place = (unsigned)(((uintptr_t)once >> 2) * 0x9e3779b97f4a7c15u >> 58)};
 
     for (;;) {
         pthread_once_t *nobody = NULL;
 
-        is_ours = atomic_cas_acq_rel(&inside[place], &nobody, once);
-        if (is_ours || nobody != once)
+        turn.is_ours = atomic_cas_acq_rel(&inside[turn.place], &nobody, once);
+        if (turn.is_ours || nobody != once)
             break;
-        await_once(place, once);
+        await_once(turn.place, once);
     }
-    is_pinned = vthread_pin("pthread_once") == 0; /* the C library's part of it knows the OS thread */
-    error = REAL(pthread_once)(once, fn);
-    if (is_pinned)
-        vthread_unpin();
-    if (is_ours) {
-        atomic_store_release(&inside[place], NULL);
-        line_wake(once, true);
-    }
-    return error;
+    turn.is_pinned = vthread_pin("pthread_once") == 0;
+    return turn;
+}
+
+int lock_once(pthread_once_t *once, void (*fn)(void))
+{
+    struct turn turn __attribute__((cleanup(end_turn))) = begin_turn(once);
+
+    return REAL(pthread_once)(turn.once, fn);
 }
 
 HOOK int pthread_once(pthread_once_t *once, void (*fn)(void))
 {
-    return IS_VIRTUAL() ? call_once_alone(once, fn) : REAL(pthread_once)(once, fn);
+    return IS_VIRTUAL() ? lock_once(once, fn) : REAL(pthread_once)(once, fn);
 }
 
 /* ---- stdio ---- */
@@ -417,55 +552,4 @@ HOOK void funlockfile(FILE *file)
     REAL(funlockfile)(file);
     if (IS_VIRTUAL())
         let_go(file);
-}
-
-/* ---- the signal mask ---- */
-
-/* The carrier's mask before the virtual thread that is pinned by it (mask.owner) changed it. */
-static _Thread_local struct {
-    vthread_t owner;
-    sigset_t before;
-} mask;
-
-static NOINLINE int set_mask(int how, const sigset_t *set, sigset_t *ret_old)
-{
-    vthread_t self = vthread_self_virtual();
-    sigset_t old;
-    sigset_t now;
-    int error;
-
-    /* The kernel's sets are shorter, and are compared as they are. */
-    memset(&old, 0, sizeof old);
-    memset(&now, 0, sizeof now);
-    error = REAL(pthread_sigmask)(how, set, &old);
-    if (error != 0)
-        return error;
-    if (ret_old != NULL)
-        *ret_old = old;
-    REAL(pthread_sigmask)(SIG_SETMASK, NULL, &now);
-    if (mask.owner != self) {
-        if (memcmp(&old, &now, sizeof now) != 0 && vthread_pin("the signal mask is changed") == 0) {
-            mask.owner = self;
-            mask.before = old;
-        }
-    } else if (memcmp(&mask.before, &now, sizeof now) == 0) {
-        mask.owner = NULL;
-        vthread_unpin();
-    }
-    return 0;
-}
-
-HOOK int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
-{
-    return IS_VIRTUAL() && set != NULL ? set_mask(how, set, old) : REAL(pthread_sigmask)(how, set, old);
-}
-
-HOOK int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)
-{
-    int error;
-
-    if (!IS_VIRTUAL() || set == NULL)
-        return REAL(sigprocmask)(how, set, old);
-    error = set_mask(how, set, old);
-    return error != 0 ? posix_fail(error) : 0;
 }

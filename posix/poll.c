@@ -136,7 +136,7 @@ static int park_poll(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
 
 HOOK int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-    return !PARKS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
+    return !LOOPS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
 }
 
 /* With a signal mask: its purpose is to be interrupted by a signal, which only the system call can be. */
@@ -165,7 +165,7 @@ static int park_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeo
 
 HOOK int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
-    return !PARKS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
+    return !LOOPS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
 }
 
 extern NORETURN void __chk_fail(void);
@@ -176,14 +176,14 @@ HOOK int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room)
 {
     if (room / sizeof *fds < n)
         __chk_fail();
-    return !PARKS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
+    return !LOOPS() || timeout_ms == 0 ? REAL(poll)(fds, n, timeout_ms) : park_poll(fds, n, deadline_of_ms(timeout_ms));
 }
 
 HOOK int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room)
 {
     if (room / sizeof *fds < n)
         __chk_fail();
-    return !PARKS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
+    return !LOOPS() ? REAL(ppoll)(fds, n, timeout, mask) : park_ppoll(fds, n, timeout, mask);
 }
 
 /* ---- select ---- */
@@ -296,7 +296,7 @@ HOOK int select(int n, fd_set *restrict read, fd_set *restrict write, fd_set *re
     int64_t left_ns;
     int ready;
 
-    if (!PARKS() || n < 0 ||
+    if (!LOOPS() || n < 0 ||
         (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_usec < 0 || timeout->tv_usec >= 1000000 ||
                              (timeout->tv_sec == 0 && timeout->tv_usec == 0))))
         return REAL(select)(n, read, write, except, timeout);
@@ -330,7 +330,7 @@ HOOK int pselect(int n, fd_set *restrict read, fd_set *restrict write, fd_set *r
 {
     struct masked_select p = {.sets = {n, read, write, except}, .timeout = timeout, .mask = mask};
 
-    if (!PARKS() || n < 0 || (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0)))
+    if (!LOOPS() || n < 0 || (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0)))
         return REAL(pselect)(n, read, write, except, timeout, mask);
     if (mask != NULL)
         return (int)posix_result((intptr_t)vthread_blocking_call(pselect_blocking, &p));
@@ -366,7 +366,7 @@ static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t dead
 
 HOOK int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout_ms)
 {
-    return !PARKS() || timeout_ms == 0 ? REAL(epoll_wait)(epoll, events, n, timeout_ms)
+    return !LOOPS() || timeout_ms == 0 ? REAL(epoll_wait)(epoll, events, n, timeout_ms)
                                        : park_epoll(epoll, events, n, deadline_of_ms(timeout_ms));
 }
 
@@ -389,7 +389,7 @@ HOOK int epoll_pwait(int epoll, struct epoll_event *events, int n, int timeout_m
 {
     struct masked_epoll p = {epoll, events, n, timeout_ms, mask};
 
-    if (!PARKS() || timeout_ms == 0)
+    if (!LOOPS() || timeout_ms == 0)
         return REAL(epoll_pwait)(epoll, events, n, timeout_ms, mask);
     if (mask != NULL)
         return (int)posix_result((intptr_t)vthread_blocking_call(epoll_pwait_blocking, &p));

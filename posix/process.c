@@ -1,141 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls that no descriptor can be waited for instead of: names, file locks, children.
+ * Calls that no descriptor can be waited for instead of: file locks, children.
  */
 #include <errno.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "posix/apart.h"
 #include "posix/wait.h"
-
-/* ---- names ---- */
-
-struct lookup {
-    char *node;
-    char *service;
-    const struct addrinfo *hints;
-    struct addrinfo copy;
-    struct addrinfo *found;
-    int result;
-    int error;
-};
-
-static void *look_up(void *arg)
-{
-    struct lookup *l = arg;
-
-    l->result = REAL(getaddrinfo)(l->node, l->service, l->hints != NULL ? &l->copy : NULL, &l->found);
-    l->error = errno;
-    return NULL;
-}
-
-static int park_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-                            struct addrinfo **found)
-{
-    struct lookup l = {.hints = hints, .result = EAI_MEMORY};
-
-    if (hints != NULL)
-        l.copy = *hints;
-    l.node = node != NULL ? strdup(node) : NULL;
-    l.service = service != NULL ? strdup(service) : NULL;
-    if ((node == NULL) == (l.node == NULL) && (service == NULL) == (l.service == NULL))
-        apart_call_copy(look_up, &l, sizeof l);
-    free(l.node);
-    free(l.service);
-    if (l.result == 0)
-        *found = l.found;
-    if (l.result == EAI_SYSTEM)
-        posix_fail(l.error);
-    return l.result;
-}
-
-HOOK int getaddrinfo(const char *restrict node, const char *restrict service, const struct addrinfo *restrict hints,
-                     struct addrinfo **restrict found)
-{
-    return IS_VIRTUAL() ? park_getaddrinfo(node, service, hints, found)
-                        : REAL(getaddrinfo)(node, service, hints, found);
-}
-
-/* Those below write where the caller says, which may be in its stack: that is kept. */
-
-struct reverse_lookup {
-    const struct sockaddr *address;
-    socklen_t length;
-    char *host;
-    socklen_t host_size;
-    char *service;
-    socklen_t service_size;
-    int flags;
-    int result;
-};
-
-static void *look_up_reverse(void *arg)
-{
-    struct reverse_lookup *l = arg;
-
-    l->result = REAL(getnameinfo)(l->address, l->length, l->host, l->host_size, l->service, l->service_size, l->flags);
-    return NULL;
-}
-
-HOOK int getnameinfo(const struct sockaddr *restrict address, socklen_t length, char *restrict host,
-                     socklen_t host_size, char *restrict service, socklen_t service_size, int flags)
-{
-    struct reverse_lookup l = {address, length, host, host_size, service, service_size, flags, 0};
-
-    if (!IS_VIRTUAL() || ((flags & NI_NUMERICHOST) && (service == NULL || (flags & NI_NUMERICSERV))))
-        return REAL(getnameinfo)(address, length, host, host_size, service, service_size, flags);
-    vthread_blocking_call(look_up_reverse, &l);
-    return l.result;
-}
-
-struct old_lookup {
-    const char *name;
-    struct hostent *result;
-    char *buffer;
-    size_t size;
-    struct hostent **found;
-    int *h_error;
-    int error;
-};
-
-static void *look_up_old(void *arg)
-{
-    struct old_lookup *l = arg;
-
-    l->result = REAL(gethostbyname)(l->name);
-    return NULL;
-}
-
-static void *look_up_old_r(void *arg)
-{
-    struct old_lookup *l = arg;
-
-    l->error = REAL(gethostbyname_r)(l->name, l->result, l->buffer, l->size, l->found, l->h_error);
-    return NULL;
-}
-
-HOOK struct hostent *gethostbyname(const char *name)
-{
-    struct old_lookup l = {.name = name};
-
-    if (!IS_VIRTUAL())
-        return REAL(gethostbyname)(name);
-    vthread_blocking_call(look_up_old, &l);
-    return l.result;
-}
-
-HOOK int gethostbyname_r(const char *restrict name, struct hostent *restrict result, char *restrict buffer, size_t size,
-                         struct hostent **restrict found, int *restrict h_error)
-{
-    struct old_lookup l = {name, result, buffer, size, found, h_error, 0};
-
-    if (!IS_VIRTUAL())
-        return REAL(gethostbyname_r)(name, result, buffer, size, found, h_error);
-    vthread_blocking_call(look_up_old_r, &l);
-    return l.error;
-}
 
 /* ---- file locks: an interruption does not end the wait ---- */
 
@@ -205,20 +77,29 @@ static void *lockf_blocking(void *arg)
     return NULL;
 }
 
-HOOK int lockf(int fd, int command, off_t size)
+static int park_lockf(int fd, off_t size)
 {
     struct file_lock l = {.fd = fd, .command = F_TLOCK, .size = size};
 
-    if (!IS_VIRTUAL() || command != F_LOCK)
-        return REAL(lockf)(fd, command, size);
     l.result = wait_may_begin();
     if (l.result != 0)
         return posix_fail(l.result);
     lockf_blocking(&l);
-    l.command = command;
+    l.command = F_LOCK;
     if (l.result == -EAGAIN || l.result == -EACCES)
         apart_call_copy(lockf_blocking, &l, sizeof l);
     return (int)posix_result(l.result);
+}
+
+HOOK int lockf(int fd, int command, off_t size)
+{
+    return IS_VIRTUAL() && command == F_LOCK ? park_lockf(fd, size) : REAL(lockf)(fd, command, size);
+}
+
+/* Where the library is built an off_t has 64 bits. */
+HOOK int lockf64(int fd, int command, off64_t size)
+{
+    return IS_VIRTUAL() && command == F_LOCK ? park_lockf(fd, size) : REAL(lockf64)(fd, command, size);
 }
 
 /* ---- children ---- */
@@ -311,11 +192,17 @@ HOOK pid_t wait(int *status)
     return !PARKS() ? REAL(wait)(status) : park_wait(-1, status, 0, NULL);
 }
 
+static NOINLINE int waitid_now(struct child *c, int options)
+{
+    c->info.si_pid = 0; /* stays so with WNOHANG if there is nothing yet */
+    return RESULT(REAL(waitid)(c->type, c->id, &c->info, options));
+}
+
 static void *waitid_blocking(void *arg)
 {
     struct child *c = arg;
 
-    c->result = RESULT(REAL(waitid)(c->type, c->id, &c->info, c->options));
+    c->result = waitid_now(c, c->options);
     return NULL;
 }
 
@@ -327,67 +214,19 @@ HOOK int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
     if (!PARKS() || (options & WNOHANG))
         return REAL(waitid)(type, id, info, options);
     error = wait_may_begin();
-    if (error == 0 && type == P_PID && !(options & (WSTOPPED | WCONTINUED)))
-        error = wait_for_end((pid_t)id);
-    if (error == ECANCELED)
+    if (error != 0)
         return posix_fail(error);
-    if (error == 0 && type == P_PID)
-        waitid_blocking(&c);
-    else
-        apart_call_copy(waitid_blocking, &c, sizeof c);
+    c.result = waitid_now(&c, options | WNOHANG);
+    if (c.result == 0 && c.info.si_pid == 0) {
+        error = type == P_PID && !(options & (WSTOPPED | WCONTINUED)) ? wait_for_end((pid_t)id) : ENOTSUP;
+        if (error == ECANCELED)
+            return posix_fail(error);
+        if (error == 0) /* as in park_wait */
+            c.result = waitid_now(&c, options);
+        else
+            apart_call_copy(waitid_blocking, &c, sizeof c);
+    }
     if (c.result == 0 && info != NULL)
         *info = c.info;
     return (int)posix_result(c.result);
-}
-
-/* ---- both ---- */
-
-struct command {
-    const char *text;
-    FILE *file;
-    int result;
-    int error;
-};
-
-static void *system_blocking(void *arg)
-{
-    struct command *c = arg;
-
-    c->result = REAL(system)(c->text);
-    c->error = errno;
-    return NULL;
-}
-
-HOOK int system(const char *text)
-{
-    struct command c = {.result = -1, .error = ENOMEM};
-    char *copy;
-
-    if (!IS_VIRTUAL() || text == NULL)
-        return REAL(system)(text);
-    c.text = copy = strdup(text);
-    if (copy != NULL)
-        apart_call_copy(system_blocking, &c, sizeof c);
-    free(copy);
-    return c.result == -1 ? posix_fail(c.error) : c.result;
-}
-
-static void *pclose_blocking(void *arg)
-{
-    struct command *c = arg;
-
-    c->result = REAL(pclose)(c->file);
-    c->error = errno;
-    return NULL;
-}
-
-HOOK int pclose(FILE *file)
-{
-    struct command c = {.file = file};
-
-    if (!IS_VIRTUAL())
-        return REAL(pclose)(file);
-    vthread_fd_forget(fileno(file));
-    apart_call_copy(pclose_blocking, &c, sizeof c);
-    return c.result == -1 ? posix_fail(c.error) : c.result;
 }

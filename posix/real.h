@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -27,10 +28,16 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/attributes.h"
+
+/* What pthread_cleanup_push and _pop are made of; the header has them for some compilations only. */
+void __pthread_register_cancel(__pthread_unwind_buf_t *handler);
+void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler);
+NORETURN void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
 
 /* A line or more for each file of hooks. */
 /* clang-format off */
@@ -46,10 +53,23 @@
     F(pthread_mutex_unlock) F(pthread_cond_signal) F(pthread_cond_broadcast)                                           \
     F(pthread_cond_wait) F(pthread_cond_timedwait) F(pthread_cond_clockwait)                                           \
     F(pthread_rwlock_rdlock) F(pthread_rwlock_trywrlock) F(pthread_rwlock_wrlock) F(pthread_rwlock_unlock)             \
-    F(sem_wait) F(pthread_barrier_wait) F(pthread_once)                                                                \
+    F(pthread_rwlock_timedrdlock) F(pthread_rwlock_clockrdlock)                                                        \
+    F(pthread_rwlock_timedwrlock) F(pthread_rwlock_clockwrlock)                                                        \
+    F(sem_wait) F(sem_timedwait) F(sem_clockwait) F(sem_post) F(pthread_barrier_wait) F(pthread_once)                  \
+    F(mtx_lock) F(mtx_timedlock) F(mtx_trylock) F(mtx_unlock) F(cnd_wait) F(cnd_timedwait)                             \
+    F(cnd_signal) F(cnd_broadcast) F(call_once) F(thrd_sleep) F(thrd_yield) F(thrd_exit)                               \
     F(flockfile) F(ftrylockfile) F(funlockfile) F(pthread_sigmask) F(sigprocmask)                                      \
-    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(flock) F(lockf)                                \
-    F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(system) F(pclose)
+    F(__pthread_register_cancel) F(__pthread_unregister_cancel) F(__pthread_unwind_next)                               \
+    F(pthread_create) F(thrd_create) F(pthread_self) F(thrd_current) F(pthread_join) F(thrd_join)                      \
+    F(pthread_tryjoin_np) F(pthread_timedjoin_np) F(pthread_clockjoin_np) F(pthread_detach) F(thrd_detach)             \
+    F(pthread_cancel) F(pthread_testcancel) F(pthread_setcancelstate) F(pthread_setcanceltype)                         \
+    F(pthread_setname_np) F(pthread_getname_np) F(pthread_kill) F(pthread_sigqueue) F(pthread_getattr_np)              \
+    F(pthread_getcpuclockid) F(pthread_getschedparam) F(pthread_setschedparam) F(pthread_setschedprio)                 \
+    F(pthread_getaffinity_np) F(pthread_setaffinity_np)                                                                \
+    F(getaddrinfo) F(getnameinfo) F(gethostbyname) F(gethostbyname_r) F(gethostbyname2)                         \
+    F(gethostbyname2_r) F(gethostbyaddr) F(gethostbyaddr_r) F(flock) F(lockf) F(lockf64)                                \
+    F(wait) F(wait3) F(wait4) F(waitpid) F(waitid) F(vfork)                                            \
+    F(system) F(popen) F(pclose) F(posix_spawn) F(posix_spawnp)
 
 /* Those that are used and not hooked. */
 #define REAL_OTHERS(F) F(pthread_rwlock_tryrdlock) F(sem_trywait)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sleep and its kin, sched_yield. */
 #include <errno.h>
+#include <threads.h>
 
 #include "posix/wait.h"
 
@@ -79,6 +80,22 @@ HOOK int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time
         return sleep_to(wait_after(ns), left);
     clock_gettime(clock, &now);
     return sleep_to(wait_after(ns - wait_ns_of(&now)), NULL);
+}
+
+/* -1: interrupted by a signal, in C11; here by vthread_interrupt. */
+HOOK int thrd_sleep(const struct timespec *duration, struct timespec *left)
+{
+    if (!PARKS() || !is_duration(duration))
+        return REAL(thrd_sleep)(duration, left);
+    return sleep_to(wait_after(wait_ns_of(duration)), left) != 0 ? -1 : 0;
+}
+
+HOOK void thrd_yield(void)
+{
+    if (PARKS())
+        wait_turn();
+    else
+        REAL(thrd_yield)();
 }
 
 HOOK int sched_yield(void)

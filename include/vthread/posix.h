@@ -9,6 +9,9 @@
  * park instead of blocking the carrier; anywhere else they are the C library's.  So a client library that blocks (of
  * a database, say) can be used from thousands of virtual threads as it is.  docs/posix.md has the list, and what
  * keeps its meaning and what does not.
+ *
+ * VTHREAD_POSIX_THREADS=1 in the environment makes the threads of such a program virtual as well: pthread_create makes
+ * virtual threads, and pthread_join and its kin know them.  docs/posix.md says which programs can take that.
  */
 #ifndef VTHREAD_POSIX_H
 #define VTHREAD_POSIX_H

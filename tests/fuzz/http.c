@@ -76,6 +76,8 @@ static void send_in_pieces(int fd, const char *data, size_t size, size_t piece)
     while (size > 0) {
         ssize_t n = send(fd, data, piece < size ? piece : size, MSG_NOSIGNAL);
 
+        if (n < 0 && errno == EINTR) /* the fuzzer's clock; no call with a time limit is begun anew */
+            continue;
         if (n < 0) {
             FUZZ_CHECK(errno == EPIPE || errno == ECONNRESET);
             return;
@@ -95,6 +97,8 @@ static size_t receive(int fd, char *buffer, size_t capacity)
 
     for (;;) {
         n = length < capacity ? recv(fd, buffer + length, capacity - length, 0) : recv(fd, rest, sizeof rest, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             break;
         length += length < capacity ? (size_t)n : 0;

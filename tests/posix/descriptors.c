@@ -66,12 +66,72 @@ static void test_ends(void)
     FAILS(dup2(fds[1], 7), EBADF);
 }
 
+static void *pclose_it(void *arg)
+{
+    CHECK_EQ(pclose(arg), 0);
+    return NULL;
+}
+
+/* By pclose, of any thread.  The command ends when it gets a byte, which is after its reader has been told. */
+static void test_pclose_ends(void)
+{
+    char command[64];
+    int fds[2];
+    pthread_t closer;
+    vthread_t t;
+    FILE *file;
+
+    CHECK_EQ(pipe(fds), 0);
+    snprintf(command, sizeof command, "head -c 1 <&%d >/dev/null", fds[0]);
+    file = popen(command, "r");
+    CHECK(file != NULL);
+    t = spawn(read_until_closed, fileno(file));
+    await_parked(t);
+    CHECK_EQ(pthread_create(&closer, NULL, pclose_it, file), 0);
+    join(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(pthread_join(closer, NULL), 0);
+    plain_close_pair(fds);
+}
+
 static void *read_byte(void *arg)
 {
     char byte;
 
     CHECK_EQ(read((int)(intptr_t)arg, &byte, 1), 1);
     return (void *)(intptr_t)byte;
+}
+
+static void *poll_pipe(void *arg)
+{
+    struct pollfd p = {.fd = (int)(intptr_t)arg, .events = POLLIN};
+
+    CHECK_EQ(poll(&p, 1, -1), 1);
+    return (void *)(intptr_t)p.revents;
+}
+
+/* What fails, or changes nothing for those who wait, does not disturb them. */
+static void test_not_ends(void)
+{
+    int fds[2];
+    vthread_t t;
+
+    make_pair(STREAM, fds);
+    t = spawn(read_byte, fds[0]);
+    await_parked(t);
+    FAILS(dup2(-1, fds[0]), EBADF);
+    FAILS(dup3(-1, fds[0], O_CLOEXEC), EBADF);
+    CHECK_EQ(dup2(fds[0], fds[0]), fds[0]);
+    CHECK_EQ(write(fds[1], "n", 1), 1);
+    CHECK_EQ(join(t), 'n');
+    plain_close_pair(fds);
+    make_pair(PIPE, fds);
+    t = spawn(poll_pipe, fds[0]);
+    await_parked(t);
+    CHECK_EQ(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    CHECK_EQ(write(fds[1], "n", 1), 1);
+    CHECK_EQ(join(t), POLLIN);
+    plain_close_pair(fds);
 }
 
 /* The next file that gets the number is waited for like any other. */
@@ -250,6 +310,31 @@ static void test_children(void)
     CHECK_EQ(pclose(output), 0);
 }
 
+static void *wait_until_stopped(void *arg)
+{
+    siginfo_t info;
+
+    CHECK_EQ(waitid(P_PID, (id_t)(intptr_t)arg, &info, WSTOPPED | WEXITED), 0);
+    CHECK_EQ(info.si_pid, (intptr_t)arg);
+    return (void *)(intptr_t)info.si_code;
+}
+
+/* waitid waits for what is not an end without its carrier, and not at all for a child that is not there. */
+static void test_stopped(void)
+{
+    int start[2];
+    pid_t child = make_child(start);
+    vthread_t t = spawn(wait_until_stopped, child);
+
+    await_parked(t);
+    CHECK_EQ(kill(child, SIGSTOP), 0);
+    CHECK_EQ(join(t), CLD_STOPPED);
+    CHECK_EQ(kill(child, SIGKILL), 0);
+    CHECK_EQ(waitpid(child, NULL, 0), child);
+    FAILS(waitid(P_PID, (id_t)getpid(), &(siginfo_t){0}, WEXITED), ECHILD);
+    plain_close_pair(start);
+}
+
 static void *wait_in_vain(void *arg)
 {
     FAILS(waitpid((pid_t)(intptr_t)arg, NULL, 0), ECANCELED);
@@ -279,6 +364,11 @@ static void *look_up(void *arg)
     struct addrinfo *found = NULL;
     char host[64];
     char service[16];
+    struct in_addr address = {.s_addr = htonl(INADDR_LOOPBACK)};
+    struct hostent entry;
+    struct hostent *other;
+    char buffer[1024];
+    int h_error;
 
     CHECK_EQ(getaddrinfo("127.0.0.1", "80", &hints, &found), 0);
     CHECK_EQ(ntohs(((struct sockaddr_in *)(void *)found->ai_addr)->sin_port), 80);
@@ -287,6 +377,12 @@ static void *look_up(void *arg)
              0);
     CHECK_EQ(strcmp(host, "127.0.0.1"), 0);
     freeaddrinfo(found);
+    CHECK_EQ(gethostbyname2_r("127.0.0.2", AF_INET, &entry, buffer, sizeof buffer, &other, &h_error), 0);
+    CHECK(other == &entry);
+    CHECK_EQ(((struct in_addr *)(void *)entry.h_addr_list[0])->s_addr, htonl(INADDR_LOOPBACK + 1));
+    CHECK_EQ(gethostbyname_r("127.0.0.3", &entry, buffer, sizeof buffer, &other, &h_error), 0);
+    CHECK_EQ(((struct in_addr *)(void *)entry.h_addr_list[0])->s_addr, htonl(INADDR_LOOPBACK + 2));
+    CHECK_EQ(gethostbyaddr_r(&address, sizeof address, AF_INET, &entry, buffer, 1, &other, &h_error), ERANGE);
     hints.ai_flags = AI_NUMERICHOST;
     CHECK_EQ(getaddrinfo("no number", NULL, &hints, &found), EAI_NONAME);
     return arg;
@@ -306,11 +402,14 @@ int main(void)
 {
     static const struct test tests[] = {
         {"ends", test_ends, false},
+        {"pclose ends", test_pclose_ends, false},
+        {"not ends", test_not_ends, false},
         {"reuse", test_reuse, false},
         {"duplicates", test_duplicates, false},
         {"flags", test_flags, false},
         {"file locks", test_file_locks, false},
         {"children", test_children, false},
+        {"stopped children", test_stopped, false},
         {"interrupted wait", test_interrupted_wait, false},
         {"names", test_names, false},
         {NULL, NULL, false},

@@ -293,6 +293,128 @@ static void test_others(void)
     CHECK_EQ(pthread_barrier_destroy(&barrier), 0);
 }
 
+/* ---- with a time limit, and what C11 calls the same things ---- */
+
+static struct timespec now_on(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now;
+}
+
+/* On an OS thread of its own: a virtual one that holds it is pinned, perhaps to the carrier of whom it waits for. */
+static void *hold_rwlock(void *arg)
+{
+    CHECK_EQ(arg == NULL ? pthread_rwlock_wrlock(&rwlock) : pthread_rwlock_rdlock(&rwlock), 0);
+    CHECK_EQ(sem_post(&semaphore), 0);
+    pthread_barrier_wait(&barrier);
+    CHECK_EQ(pthread_rwlock_unlock(&rwlock), 0);
+    return NULL;
+}
+
+static void *limited(void *arg)
+{
+    struct timespec real = now_on(CLOCK_REALTIME);
+    struct timespec monotonic = now_on(CLOCK_MONOTONIC);
+    pthread_t holder;
+
+    CHECK_EQ(sem_init(&semaphore, 0, 0), 0);
+    FAILS(sem_timedwait(&semaphore, &real), ETIMEDOUT);
+    FAILS(sem_clockwait(&semaphore, CLOCK_MONOTONIC, &monotonic), ETIMEDOUT);
+    for (intptr_t reads = 0; reads < 2; reads++) {
+        CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
+        CHECK_EQ(pthread_create(&holder, NULL, hold_rwlock, (void *)reads), 0);
+        CHECK_EQ(sem_wait(&semaphore), 0);
+        CHECK_EQ(pthread_rwlock_timedwrlock(&rwlock, &real), ETIMEDOUT);
+        CHECK_EQ(pthread_rwlock_clockwrlock(&rwlock, CLOCK_MONOTONIC, &monotonic), ETIMEDOUT);
+        CHECK_EQ(pthread_rwlock_timedrdlock(&rwlock, &real), reads ? 0 : ETIMEDOUT);
+        CHECK_EQ(reads ? pthread_rwlock_unlock(&rwlock) : 0, 0);
+        CHECK_EQ(pthread_rwlock_clockrdlock(&rwlock, CLOCK_MONOTONIC, &monotonic), reads ? 0 : ETIMEDOUT);
+        CHECK_EQ(reads ? pthread_rwlock_unlock(&rwlock) : 0, 0);
+        pthread_barrier_wait(&barrier);
+        CHECK_EQ(pthread_join(holder, NULL), 0);
+        CHECK_EQ(pthread_barrier_destroy(&barrier), 0);
+    }
+    return arg;
+}
+
+/* Semaphores are waited for without an OS thread each. */
+static void *take_one(void *arg)
+{
+    CHECK_EQ(sem_wait(&semaphore), 0);
+    return arg;
+}
+
+static void test_limits(void)
+{
+    vthread_t t[THREADS];
+
+    join(spawn(limited, 0));
+    for (int i = 0; i < THREADS; i++)
+        t[i] = spawn(take_one, 0);
+    for (int i = 0; i < THREADS; i++)
+        await_parked(t[i]);
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(sem_post(&semaphore), 0);
+    for (int i = 0; i < THREADS; i++)
+        join(t[i]);
+}
+
+static mtx_t c11_mutex;
+static cnd_t c11_changed;
+static once_flag c11_once = ONCE_FLAG_INIT;
+
+static void *use_c11(void *arg)
+{
+    struct timespec now = now_on(CLOCK_REALTIME);
+    int woken;
+
+    call_once(&c11_once, initialise);
+    CHECK_EQ(atomic_load(&initialised), 1);
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(mtx_lock(&c11_mutex), thrd_success);
+        CHECK(is_pinned());
+        CHECK_EQ(mtx_trylock(&c11_mutex), thrd_busy);
+        CHECK_EQ(mtx_timedlock(&c11_mutex, &now), thrd_timedout);
+        counter++;
+        thrd_yield();
+        CHECK_EQ(cnd_broadcast(&c11_changed), thrd_success);
+        woken = cnd_timedwait(&c11_changed, &c11_mutex, &now); /* by another's broadcast, perhaps */
+        CHECK(woken == thrd_timedout || woken == thrd_success);
+        CHECK_EQ(mtx_unlock(&c11_mutex), thrd_success);
+        CHECK(!is_pinned());
+        CHECK_EQ(thrd_sleep(&(struct timespec){.tv_nsec = 1000}, NULL), 0);
+    }
+    CHECK_EQ(mtx_lock(&c11_mutex), thrd_success);
+    finished++;
+    CHECK_EQ(cnd_signal(&c11_changed), thrd_success);
+    while (finished < (int)(intptr_t)arg)
+        CHECK_EQ(cnd_wait(&c11_changed, &c11_mutex), thrd_success);
+    CHECK_EQ(cnd_signal(&c11_changed), thrd_success);
+    CHECK_EQ(mtx_unlock(&c11_mutex), thrd_success);
+    thrd_exit(5);
+}
+
+static void test_c11(void)
+{
+    vthread_t t[THREADS];
+
+    finished = 0;
+    counter = 0;
+    atomic_store(&initialised, 0);
+    c11_once = (once_flag)ONCE_FLAG_INIT;
+    CHECK_EQ(mtx_init(&c11_mutex, mtx_timed), thrd_success);
+    CHECK_EQ(cnd_init(&c11_changed), thrd_success);
+    for (int i = 0; i < THREADS; i++)
+        t[i] = spawn(use_c11, THREADS);
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(join(t[i]), 5);
+    CHECK_EQ(counter, 20 * THREADS);
+    cnd_destroy(&c11_changed);
+    mtx_destroy(&c11_mutex);
+}
+
 /* ---- the signal mask ---- */
 
 static void *change_mask(void *arg)
@@ -368,6 +490,8 @@ int main(void)
         {"nested locks", test_nested_locks, false},
         {"conditions", test_conditions, false},
         {"other locks", test_others, false},
+        {"limits", test_limits, false},
+        {"C11", test_c11, false},
         {"local semaphore", test_local_semaphore, false},
         {"signal mask", test_mask, false},
         {"stays", test_stays, false},
