@@ -45,7 +45,7 @@ static pid_t wait_for(struct thread *self, pid_t pid, int pidfd, int *ret_status
 
     for (;;) {
         int error =
-            pidfd >= 0 ? watch_wait(pidfd, POLLIN, -1, deadline_ns) : wait_a_little(self, &interval_ns, deadline_ns);
+            pidfd >= 0 ? watch_wait(pidfd, POLLIN, deadline_ns) : wait_a_little(self, &interval_ns, deadline_ns);
         pid_t found = system_waitpid(pid, ret_status, options | WNOHANG);
 
         if (found != 0 || error < 0)

@@ -165,14 +165,12 @@ static ssize_t try_splice(struct operation *in, off_t *in_offset, struct operati
     return n;
 }
 
-/* Outside of both turns.  0, or -Exxx. */
-static int wait_for_side(struct operation *waited, int events, const struct operation *other, int64_t deadline_ns)
+/* Outside of both turns, for the first of them.  0, or -Exxx; -ECANCELED: one is not that file any more. */
+static int wait_for_side(const struct operation *waited, const struct watched files[2], int events, int64_t deadline_ns)
 {
-    int ready = watch_wait(waited->fd, events, other->fd,
-                           option_sooner(waited->d, waited->fd, (enum slot_direction)waited->direction, deadline_ns));
+    int64_t until_ns = option_sooner(waited->d, waited->fd, (enum slot_direction)waited->direction, deadline_ns);
+    int ready = watch_wait_of_two(files, events, until_ns);
 
-    if (ready == -EBADF) /* it was open a moment ago */
-        return -ECANCELED;
     return ready < 0 ? ready : 0;
 }
 
@@ -181,7 +179,7 @@ ssize_t vthread_splice_until(int in_fd, off_t *in_offset, int out_fd, off_t *out
 {
     struct operation in;
     struct operation out;
-    uint32_t generations[2];
+    struct watched files[2] = {{.fd = in_fd}, {.fd = out_fd}};
     ssize_t n;
 
     if (flags & SPLICE_F_NONBLOCK)
@@ -193,9 +191,9 @@ ssize_t vthread_splice_until(int in_fd, off_t *in_offset, int out_fd, off_t *out
         if (n != 0)
             break;
         if (attempt == 0) {
-            generations[0] = generation_of(&in);
-            generations[1] = generation_of(&out);
-        } else if (generations[0] != generation_of(&in) || generations[1] != generation_of(&out)) {
+            files[0].generation = generation_of(&in);
+            files[1].generation = generation_of(&out);
+        } else if (files[0].generation != generation_of(&in) || files[1].generation != generation_of(&out)) {
             return end_both(&in, &out, -ECANCELED);
         }
         n = try_splice(&in, in_offset, &out, out_offset, count, flags);
@@ -203,8 +201,8 @@ ssize_t vthread_splice_until(int in_fd, off_t *in_offset, int out_fd, off_t *out
             return end_both(&in, &out, n);
         in_is_ready = in.kind == KIND_FILE || system_poll(in_fd, POLLIN) != 0;
         end_both(&in, &out, 0);
-        n = in_is_ready ? wait_for_side(&out, POLLOUT, &in, deadline_ns)
-                        : wait_for_side(&in, POLLIN, &out, deadline_ns);
+        n = in_is_ready ? wait_for_side(&out, (struct watched[]){files[1], files[0]}, POLLOUT, deadline_ns)
+                        : wait_for_side(&in, files, POLLIN, deadline_ns);
         if (n != 0)
             break;
     }
