@@ -79,20 +79,38 @@ static bool ask_at_once(const char *node, const char *service, const struct addr
 
 /* ---- workers ---- */
 
-static struct lookup *take(void)
+static struct lookup *take_locked(void)
 {
-    struct lookup *l;
+    struct lookup *l = lookups.first;
 
-    lock_acquire(&lookups.lock);
-    l = lookups.first;
     if (l != NULL) {
         lookups.first = l->next;
         if (l->next == NULL)
             lookups.end = &lookups.first;
         l->state = RUNNING;
-    } else {
-        lookups.workers--;
     }
+    return l;
+}
+
+/* By a worker, which ends when there is nothing. */
+static struct lookup *take(void)
+{
+    struct lookup *l;
+
+    lock_acquire(&lookups.lock);
+    l = take_locked();
+    lookups.workers -= l == NULL;
+    lock_release(&lookups.lock);
+    return l;
+}
+
+/* By whoever could not make a worker: what nobody will come for. */
+static struct lookup *take_forlorn(void)
+{
+    struct lookup *l;
+
+    lock_acquire(&lookups.lock);
+    l = lookups.workers == 0 ? take_locked() : NULL;
     lock_release(&lookups.lock);
     return l;
 }
@@ -173,8 +191,25 @@ static void unlink_locked(struct lookup *l)
         lookups.end = at;
 }
 
-/* Append it, and see to it that somebody comes for it.  0, or Exxx, and it is not there. */
-static int submit(struct lookup *l)
+static int failed(int error, int *ret_error)
+{
+    switch (error) {
+    case EINTR:
+        return EAI_INTR;
+    case ETIMEDOUT:
+        return EAI_CANCELED;
+    case ENOMEM:
+        return EAI_MEMORY;
+    case EAGAIN: /* no thread to ask on */
+        return EAI_AGAIN;
+    default:
+        *ret_error = error;
+        return EAI_SYSTEM;
+    }
+}
+
+/* Append it, and see to it that somebody comes for it; if there is nobody, it is done, and has failed. */
+static void submit(struct lookup *l)
 {
     static const vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM, .detached = true, .name = "vthread-lookup"};
     bool one_more;
@@ -188,15 +223,14 @@ static int submit(struct lookup *l)
     lock_release(&lookups.lock);
     error = one_more ? vthread_create(NULL, &attr, work, NULL) : 0;
     if (error == 0)
-        return 0;
+        return;
     lock_acquire(&lookups.lock);
-    lookups.workers--;
-    if (l->state != QUEUED || lookups.workers > 0)
-        error = 0; /* others have come for it, or will */
-    else
-        unlink_locked(l);
+    lookups.workers--; /* the others come for all there are; the last one that cannot be made answers for them */
     lock_release(&lookups.lock);
-    return error;
+    while ((l = take_forlorn()) != NULL) {
+        l->code = failed(error, &l->error);
+        finish(l);
+    }
 }
 
 /* 0: it is done.  Else the reason why not, and it is somebody else's. */
@@ -225,23 +259,6 @@ static int wait_for(struct lookup *l, struct thread *self, int64_t deadline_ns)
     return reason;
 }
 
-static int failed(int error, int *ret_error)
-{
-    switch (error) {
-    case EINTR:
-        return EAI_INTR;
-    case ETIMEDOUT:
-        return EAI_CANCELED;
-    case ENOMEM:
-        return EAI_MEMORY;
-    case EAGAIN: /* no thread to ask on */
-        return EAI_AGAIN;
-    default:
-        *ret_error = error;
-        return EAI_SYSTEM;
-    }
-}
-
 int lookup_until(const char *node, const char *service, const struct addrinfo *hints, int64_t deadline_ns,
                  struct addrinfo **ret_list, int *ret_error)
 {
@@ -263,11 +280,9 @@ int lookup_until(const char *node, const char *service, const struct addrinfo *h
     if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
         return EAI_CANCELED;
     l = make(node, service, hints);
-    error = l == NULL ? ENOMEM : submit(l);
-    if (error != 0) {
-        memory_free(l);
-        return failed(error, ret_error);
-    }
+    if (l == NULL)
+        return EAI_MEMORY;
+    submit(l);
     error = wait_for(l, self, deadline_ns);
     if (error != 0) {
         if (error == EINTR)

@@ -78,6 +78,47 @@ static int looks_up(void)
     return code == 0 ? 0 : ENOMEM;
 }
 
+/* ---- two that cannot make a thread, at once ---- */
+
+static atomic_int creators;
+
+/* Neither fails before both have tried: each counts on the other's. */
+static bool fault_of_both(enum fault_site site)
+{
+    if (site != FAULT_THREAD || !fault_mine)
+        return false;
+    atomic_fetch_add(&creators, 1);
+    while (atomic_load(&creators) < 2)
+        usleep(200);
+    return true;
+}
+
+static void *look_up_in_vain(void *arg)
+{
+    struct addrinfo *list;
+
+    fault_mine = true;
+    EXPECT(vthread_getaddrinfo_until("localhost", "80", NULL, &list, vthread_after_ms(60000)) == EAI_AGAIN);
+    fault_mine = false;
+    return arg;
+}
+
+static void lookups_fail_together(void)
+{
+    vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM};
+    vthread_t t[2];
+
+    fault_mine = false;
+    fault_set_hook(fault_of_both);
+    for (int i = 0; i < 2; i++)
+        EXPECT(vthread_create(&t[i], &attr, look_up_in_vain, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        EXPECT(vthread_join(t[i], NULL) == 0);
+    fault_set_hook(NULL);
+    EXPECT(atomic_load(&creators) == 2);
+    printf("getaddrinfo: survived two failures at once\n");
+}
+
 static int dials(void)
 {
     int fd = vthread_dial_tcp(address);
@@ -128,6 +169,7 @@ int main(void)
     fault_each("wait", SITES_MEMORY, 1, true, waits, check_renewed);
     fault_each("sendfile", SITES_MEMORY, 1, true, copies_file, check_renewed);
     fault_each("getaddrinfo", SITES_ALL, 1, true, looks_up, check);
+    lookups_fail_together();
     snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(a.sin_port));
     fault_each("dial", SITES_ALL, 1, true, dials, check);
     EXPECT(vthread_close(listener) == 0);
