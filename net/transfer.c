@@ -115,10 +115,17 @@ ssize_t vthread_sendfile(int out, int in, off_t *offset, size_t count)
 
 /* ---- splice ---- */
 
+static bool is_file(int fd)
+{
+    struct descriptor *d;
+
+    return descriptor_get(fd, &d) == 0 && atomic_load_relaxed(&d->kind) == KIND_FILE;
+}
+
 /* Both turns at once; while one is waited for, the other is not held.  0, or -Exxx. */
 static int begin_both(struct operation *in, int in_fd, struct operation *out, int out_fd, int64_t deadline_ns)
 {
-    bool out_first = false;
+    bool out_first = is_file(in_fd); /* an interrupt that came before ends no calls on files, but this one */
 
     for (;;) {
         int error = out_first ? operation_begin(out, out_fd, SLOT_WRITE, deadline_ns)

@@ -48,7 +48,7 @@
  * close-on-exec.  They belong to the library until vthread_close: do not close, dup2
  * over, or fclose them.  Any other descriptor may be used too, as it is: see
  * vthread_fd_forget.  Files, directories and disks cannot be waited for; calls on
- * them run in a blocking section, without deadline or interruption.
+ * them run in a blocking section, without deadline or interruption (the flag stays set).
  *
  * Any number of threads may use a descriptor at once.  One reader and one writer
  * do not notice each other; of several readers (writers) each is served in one piece,
