@@ -46,8 +46,11 @@ static pid_t wait_for(struct thread *self, pid_t pid, int pidfd, int *ret_status
     for (;;) {
         int error =
             pidfd >= 0 ? watch_wait(pidfd, POLLIN, deadline_ns) : wait_a_little(self, &interval_ns, deadline_ns);
-        pid_t found = system_waitpid(pid, ret_status, options | WNOHANG);
+        pid_t found;
 
+        if (error == -EINTR) /* which is told now or never; a status keeps */
+            return error;
+        found = system_waitpid(pid, ret_status, options | WNOHANG);
         if (found != 0 || error < 0)
             return found != 0 ? found : error;
         if (pidfd >= 0) { /* ready, and yet nothing: a tracer has it, say */
