@@ -82,13 +82,32 @@ int descriptor_opened(int fd, bool is_tcp)
     return 0;
 }
 
-void descriptor_renewed(int fd)
+int descriptor_begin_look(int fd, struct descriptor **ret_d)
 {
-    /* acquire: as in net_enter. */
-    struct descriptor *d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
+    int error = runtime_begin_look_anywhere();
 
+    /* acquire: as in net_enter. */
+    if (error == 0)
+        *ret_d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
+    return error;
+}
+
+void descriptor_end_look(void)
+{
+    runtime_end_look_anywhere();
+}
+
+int descriptor_renewed(int fd)
+{
+    struct descriptor *d;
+    int error = descriptor_begin_look(fd, &d);
+
+    if (error != 0)
+        return error;
     if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
         descriptor_finish_close(d, descriptor_begin_close(d, fd));
+    descriptor_end_look();
+    return 0;
 }
 
 static int look_at(int fd)

@@ -84,8 +84,11 @@ pid_t vthread_waitpid_until(pid_t pid, int *ret_status, int options, int64_t dea
         return -ETIMEDOUT;
     if (pid > 0 && !(options & (WUNTRACED | WCONTINUED)))
         pidfd = system_pidfd(pid); /* fails: without */
-    if (pidfd >= 0)
-        descriptor_renewed(pidfd);
+    error = pidfd >= 0 ? descriptor_renewed(pidfd) : 0;
+    if (error != 0) {
+        system_close(pidfd);
+        return -error;
+    }
     found = wait_for(self, pid, pidfd, ret_status, options, deadline_ns);
     if (pidfd >= 0)
         vthread_close(pidfd);
