@@ -237,6 +237,17 @@ NOINLINE ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_off
     return n;
 }
 
+NOINLINE ssize_t system_tee(int in, int out, size_t count, unsigned flags)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, tee(in, out, count, flags));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
 NOINLINE off_t system_seek(int fd, off_t offset, int whence)
 {
     off_t at;

@@ -262,6 +262,14 @@ VTHREAD_API ssize_t vthread_splice(int in, off_t *in_offset, int out, off_t *out
 VTHREAD_API ssize_t vthread_splice_until(int in, off_t *in_offset, int out, off_t *out_offset, size_t count,
                                          unsigned flags, int64_t deadline_ns);
 
+/*
+ * tee(2): from a pipe to another, what is there being left there; as splice in all else.
+ *
+ * Returns how many bytes, at least one; 0 at the end, or -Exxx (-EINVAL: not two pipes).
+ */
+VTHREAD_API ssize_t vthread_tee(int in, int out, size_t count, unsigned flags);
+VTHREAD_API ssize_t vthread_tee_until(int in, int out, size_t count, unsigned flags, int64_t deadline_ns);
+
 /* ---- ending ---- */
 
 /* shutdown(2): those who wait find out.  Returns 0 or Exxx. */

@@ -14,6 +14,7 @@ enum scene {
     LISTENING,  /* nobody connects */
     CONNECTING, /* nobody accepts: job.address */
     PIPE_EMPTY, /* job.fd is empty, job.other has room */
+    PIPE_ONLY,  /* the same, job.fd being a pipe */
     PIPE_FULL,  /* job.other has something, job.fd has no room */
     SILENT,     /* no descriptor: job.text is an address that does not answer */
     PATH,       /* the same, a unix socket's */
@@ -190,6 +191,13 @@ static int do_splice(void)
                                      job.deadline_ns);
 }
 
+static int do_tee(void)
+{
+    bool fills = job.scene == PIPE_FULL;
+
+    return (int)vthread_tee_until(fills ? job.other : job.fd, fills ? job.fd : job.other, 8, 0, job.deadline_ns);
+}
+
 static int do_dial_tcp(void)
 {
     return vthread_dial_tcp_until(job.text, job.deadline_ns);
@@ -263,6 +271,8 @@ static const struct {
     {"connect", do_connect, CONNECTING, HAS_TURN},
     {"splice from", do_splice, PIPE_EMPTY, TWO},
     {"splice to", do_splice, PIPE_FULL, TWO},
+    {"tee from", do_tee, PIPE_ONLY, TWO},
+    {"tee to", do_tee, PIPE_FULL, TWO},
     {"dial_tcp", do_dial_tcp, SILENT, 0},
     {"dial_unix", do_dial_unix, PATH, 0},
     {"waitpid", do_waitpid, CHILD, 0},
@@ -379,7 +389,11 @@ static void prepare(enum scene scene, bool foreign)
         job.fd = vthread_socket(AF_INET, SOCK_STREAM, 0);
         break;
     case PIPE_EMPTY:
-        make_pair(foreign, fds);
+    case PIPE_ONLY:
+        if (scene == PIPE_EMPTY)
+            make_pair(foreign, fds);
+        else
+            CHECK_EQ(pipe2(fds, O_CLOEXEC | (foreign ? 0 : O_NONBLOCK)), 0);
         CHECK_EQ(pipe2(more, O_CLOEXEC), 0);
         job.fd = fds[0];
         job.other = more[1];

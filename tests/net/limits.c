@@ -85,7 +85,7 @@ static bool new_calls_refuse(int fd)
     return vthread_recv(fd, &c, 1, 0) == -ENOTSUP && vthread_recv(fd, &c, 1, MSG_OOB) == -ENOTSUP &&
            vthread_send(fd, &c, 1, 0) == -ENOTSUP && vthread_poll(&p, 1) == -ENOTSUP &&
            vthread_sendfile(fd, fd, NULL, 1) == -ENOTSUP && vthread_splice(fd, NULL, fd, NULL, 1, 0) == -ENOTSUP &&
-           vthread_fd_set_deadline(fd, VTHREAD_NOW, VTHREAD_NOW) == ENOTSUP &&
+           vthread_tee(fd, fd, 1, 0) == -ENOTSUP && vthread_fd_set_deadline(fd, VTHREAD_NOW, VTHREAD_NOW) == ENOTSUP &&
            vthread_fd_set_interrupt_closes(fd, true) == ENOTSUP && vthread_waitpid(-1, NULL, 0) == -ENOTSUP &&
            vthread_getaddrinfo("127.0.0.1", "1", NULL, &list) == EAI_SYSTEM &&
            vthread_open("/dev/null", O_RDONLY, 0) == -ENOTSUP && vthread_pread(fd, &c, 1, 0) == -ENOTSUP &&
