@@ -15,15 +15,9 @@
 
 enum { WORKERS_MAX = 32 };
 
-enum lookup_state { QUEUED, RUNNING, DONE, ABANDONED };
-
-/* The caller's, but ABANDONED: then the worker's. */
-struct lookup {
-    struct lookup *next; /* QUEUED */
-    enum lookup_state state;
-    uint64_t token; /* of the caller's present wait */
-    int code;       /* DONE, these three */
-    int error;
+/* What getaddrinfo is asked. */
+struct address_lookup {
+    struct lookup lookup;
     struct addrinfo *list;
     struct addrinfo hints;
     bool has_hints;
@@ -39,44 +33,6 @@ static struct {
     unsigned workers;
 } lookups = {.end = &lookups.first};
 
-/* ---- asking ---- */
-
-/* Not inlined: errno is looked up here, where nothing switches. */
-static NOINLINE int ask(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
-                        int *ret_error)
-{
-    int before = errno;
-    int code = getaddrinfo(node, service, hints, ret_list);
-
-    *ret_error = code == EAI_SYSTEM ? errno : 0;
-    errno = before;
-    return code;
-}
-
-static bool is_number(const char *service)
-{
-    return service == NULL || strspn(service, "0123456789") == strlen(service);
-}
-
-/*
- * What needs no name server and no file is answered at once.  False: it does.
- */
-static bool ask_at_once(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
-                        int *ret_code, int *ret_error)
-{
-    struct addrinfo numeric = {.ai_family = AF_UNSPEC, .ai_flags = AI_V4MAPPED | AI_ADDRCONFIG}; /* as without hints */
-
-    if (!is_number(service))
-        return false;
-    if (hints != NULL)
-        numeric = *hints;
-    if (node != NULL)
-        numeric.ai_flags |= AI_NUMERICHOST;
-    *ret_code = ask(node, service, node == NULL ? hints : &numeric, ret_list, ret_error);
-    /* That it is no number is the answer to who has asked for one. */
-    return *ret_code != EAI_NONAME || node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST));
-}
-
 /* ---- workers ---- */
 
 static struct lookup *take_locked(void)
@@ -87,7 +43,7 @@ static struct lookup *take_locked(void)
         lookups.first = l->next;
         if (l->next == NULL)
             lookups.end = &lookups.first;
-        l->state = RUNNING;
+        l->state = LOOKUP_RUNNING;
     }
     return l;
 }
@@ -121,16 +77,16 @@ static void finish(struct lookup *l)
     bool abandoned;
 
     lock_acquire(&lookups.lock);
-    abandoned = l->state == ABANDONED;
+    abandoned = l->state == LOOKUP_ABANDONED;
     if (!abandoned) {
-        l->state = DONE;
+        l->state = LOOKUP_DONE;
         token = l->token;
     }
     lock_release(&lookups.lock);
     poller_wake_token(token, NULL);
     if (abandoned) {
-        if (l->code == 0)
-            freeaddrinfo(l->list);
+        if (l->code == 0 && l->discard != NULL)
+            l->discard(l);
         memory_free(l);
     }
 }
@@ -141,44 +97,13 @@ static void *work(void *arg)
 
     (void)arg;
     while ((l = take()) != NULL) {
-        l->code = ask(l->node, l->service, l->has_hints ? &l->hints : NULL, &l->list, &l->error);
+        l->ask(l);
         finish(l);
     }
     return NULL;
 }
 
 /* ---- the caller ---- */
-
-static char *keep(char **at, const char *text)
-{
-    char *kept = *at;
-
-    if (text == NULL)
-        return NULL;
-    strcpy(kept, text);
-    *at += strlen(text) + 1;
-    return kept;
-}
-
-static struct lookup *make(const char *node, const char *service, const struct addrinfo *hints)
-{
-    size_t bytes = (node != NULL ? strlen(node) + 1 : 0) + (service != NULL ? strlen(service) + 1 : 0);
-    struct lookup *l = memory_alloc(sizeof *l + bytes);
-    char *at;
-
-    if (l == NULL)
-        return NULL;
-    at = l->text;
-    l->node = keep(&at, node);
-    l->service = keep(&at, service);
-    l->has_hints = hints != NULL;
-    if (hints != NULL) /* of the others getaddrinfo requires that they be zero */
-        l->hints = (struct addrinfo){.ai_flags = hints->ai_flags,
-                                     .ai_family = hints->ai_family,
-                                     .ai_socktype = hints->ai_socktype,
-                                     .ai_protocol = hints->ai_protocol};
-    return l;
-}
 
 static void unlink_locked(struct lookup *l)
 {
@@ -240,57 +165,153 @@ static int wait_for(struct lookup *l, struct thread *self, int64_t deadline_ns)
     bool queued;
 
     lock_acquire(&lookups.lock);
-    while (l->state != DONE && reason == 0) {
+    while (l->state != LOOKUP_DONE && reason == 0) {
         l->token = slot_token(thread_index(self), thread_wait_number(self));
         lock_release(&lookups.lock);
         reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
         lock_acquire(&lookups.lock);
     }
-    if (l->state == DONE)
+    if (l->state == LOOKUP_DONE)
         reason = 0;
-    queued = l->state == QUEUED;
+    queued = l->state == LOOKUP_QUEUED;
     if (queued)
         unlink_locked(l);
-    else if (l->state == RUNNING)
-        l->state = ABANDONED;
+    else if (l->state == LOOKUP_RUNNING)
+        l->state = LOOKUP_ABANDONED;
     lock_release(&lookups.lock);
     if (queued)
         memory_free(l);
     return reason;
 }
 
+int lookup_begin(struct thread **ret_self, int *ret_error)
+{
+    int error = -net_enter();
+
+    *ret_error = 0;
+    *ret_self = error == 0 ? thread_self(&error) : NULL;
+    if (*ret_self == NULL)
+        return failed(error, ret_error);
+    if (atomic_load_relaxed(&(*ret_self)->word) & WORD_INTERRUPTED) { /* a hint: the wait looks again */
+        word_clear(&(*ret_self)->word, WORD_INTERRUPTED);
+        return EAI_INTR;
+    }
+    return 0;
+}
+
+int lookup_run(struct lookup *l, struct thread *self, int64_t deadline_ns, int *ret_error)
+{
+    int error;
+
+    submit(l);
+    error = wait_for(l, self, deadline_ns);
+    if (error == EINTR)
+        word_clear(&self->word, WORD_INTERRUPTED);
+    return error != 0 ? failed(error, ret_error) : 0;
+}
+
+/* ---- addresses ---- */
+
+/* Not inlined: errno is looked up here, where nothing switches. */
+static NOINLINE int ask(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
+                        int *ret_error)
+{
+    int before = errno;
+    int code = getaddrinfo(node, service, hints, ret_list);
+
+    *ret_error = code == EAI_SYSTEM ? errno : 0;
+    errno = before;
+    return code;
+}
+
+static bool is_number(const char *service)
+{
+    return service == NULL || strspn(service, "0123456789") == strlen(service);
+}
+
+/*
+ * What needs no name server and no file is answered at once.  False: it does.
+ */
+static bool ask_at_once(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
+                        int *ret_code, int *ret_error)
+{
+    struct addrinfo numeric = {.ai_family = AF_UNSPEC, .ai_flags = AI_V4MAPPED | AI_ADDRCONFIG}; /* as without hints */
+
+    if (!is_number(service))
+        return false;
+    if (hints != NULL)
+        numeric = *hints;
+    if (node != NULL)
+        numeric.ai_flags |= AI_NUMERICHOST;
+    *ret_code = ask(node, service, node == NULL ? hints : &numeric, ret_list, ret_error);
+    /* That it is no number is the answer to who has asked for one. */
+    return *ret_code != EAI_NONAME || node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST));
+}
+
+static void ask_for_addresses(struct lookup *lookup)
+{
+    struct address_lookup *l = (struct address_lookup *)lookup;
+
+    lookup->code = ask(l->node, l->service, l->has_hints ? &l->hints : NULL, &l->list, &lookup->error);
+}
+
+static void discard_addresses(struct lookup *lookup)
+{
+    freeaddrinfo(((struct address_lookup *)lookup)->list);
+}
+
+static char *keep(char **at, const char *text)
+{
+    char *kept = *at;
+
+    if (text == NULL)
+        return NULL;
+    strcpy(kept, text);
+    *at += strlen(text) + 1;
+    return kept;
+}
+
+static struct address_lookup *make(const char *node, const char *service, const struct addrinfo *hints)
+{
+    size_t bytes = (node != NULL ? strlen(node) + 1 : 0) + (service != NULL ? strlen(service) + 1 : 0);
+    struct address_lookup *l = memory_alloc(sizeof *l + bytes);
+    char *at;
+
+    if (l == NULL)
+        return NULL;
+    l->lookup.ask = ask_for_addresses;
+    l->lookup.discard = discard_addresses;
+    at = l->text;
+    l->node = keep(&at, node);
+    l->service = keep(&at, service);
+    l->has_hints = hints != NULL;
+    if (hints != NULL) /* of the others getaddrinfo requires that they be zero */
+        l->hints = (struct addrinfo){.ai_flags = hints->ai_flags,
+                                     .ai_family = hints->ai_family,
+                                     .ai_socktype = hints->ai_socktype,
+                                     .ai_protocol = hints->ai_protocol};
+    return l;
+}
+
 int lookup_until(const char *node, const char *service, const struct addrinfo *hints, int64_t deadline_ns,
                  struct addrinfo **ret_list, int *ret_error)
 {
-    int error = -net_enter();
     struct thread *self;
-    struct lookup *l;
-    int code;
+    struct address_lookup *l;
+    int code = lookup_begin(&self, ret_error);
 
-    *ret_error = 0;
-    self = error == 0 ? thread_self(&error) : NULL;
-    if (self == NULL)
-        return failed(error, ret_error);
-    if (atomic_load_relaxed(&self->word) & WORD_INTERRUPTED) { /* a hint: the wait looks again */
-        word_clear(&self->word, WORD_INTERRUPTED);
-        return EAI_INTR;
-    }
-    if (ask_at_once(node, service, hints, ret_list, &code, ret_error))
+    if (code != 0 || ask_at_once(node, service, hints, ret_list, &code, ret_error))
         return code;
     if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
         return EAI_CANCELED;
     l = make(node, service, hints);
     if (l == NULL)
         return EAI_MEMORY;
-    submit(l);
-    error = wait_for(l, self, deadline_ns);
-    if (error != 0) {
-        if (error == EINTR)
-            word_clear(&self->word, WORD_INTERRUPTED);
-        return failed(error, ret_error);
-    }
-    code = l->code;
-    *ret_error = l->error;
+    code = lookup_run(&l->lookup, self, deadline_ns, ret_error);
+    if (code != 0)
+        return code;
+    code = l->lookup.code;
+    *ret_error = l->lookup.error;
     if (code == 0)
         *ret_list = l->list;
     memory_free(l);

@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <sys/select.h> /* sigset_t, in strict C11 too */
+#include <sys/socket.h> /* socklen_t */
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -81,6 +82,21 @@ VTHREAD_API int vthread_getaddrinfo(const char *node, const char *service, const
                                     struct addrinfo **ret_list);
 VTHREAD_API int vthread_getaddrinfo_until(const char *node, const char *service, const struct addrinfo *hints,
                                           struct addrinfo **ret_list, int64_t deadline_ns);
+
+/*
+ * getnameinfo(3), the other way round, and in the same way.  NI_NUMERICHOST and NI_NUMERICSERV need neither files nor
+ * servers.
+ *
+ * Returns 0 or EAI_xxx, EAI_INTR and EAI_CANCELED as above; the buffers are changed only on success.
+ *
+ * May switch.
+ */
+struct sockaddr;
+VTHREAD_API int vthread_getnameinfo(const struct sockaddr *address, socklen_t length, char *host, socklen_t host_size,
+                                    char *service, socklen_t service_size, int flags);
+VTHREAD_API int vthread_getnameinfo_until(const struct sockaddr *address, socklen_t length, char *host,
+                                          socklen_t host_size, char *service, socklen_t service_size, int flags,
+                                          int64_t deadline_ns);
 
 /* ---- files ---- */
 
