@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -246,6 +247,14 @@ NOINLINE ssize_t system_tee(int in, int out, size_t count, unsigned flags)
     CALL(n, tee(in, out, count, flags));
     let_sigpipe(&s, n == -EPIPE);
     return n;
+}
+
+NOINLINE int system_flock(int fd, int operation)
+{
+    int result;
+
+    CALL(result, flock(fd, operation));
+    return result;
 }
 
 NOINLINE off_t system_seek(int fd, off_t offset, int whence)

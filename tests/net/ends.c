@@ -7,6 +7,7 @@
 #include "net_test.h"
 
 #include <netinet/tcp.h>
+#include <sys/file.h>
 
 enum scene {
     EMPTY,      /* nothing to read */
@@ -18,6 +19,7 @@ enum scene {
     PIPE_FULL,  /* job.other has something, job.fd has no room */
     SILENT,     /* no descriptor: job.text is an address that does not answer */
     PATH,       /* the same, a unix socket's */
+    LOCKED,     /* another has the lock of the file job.fd */
     CHILD,      /* job.pid runs */
     NOTHING
 };
@@ -208,6 +210,11 @@ static int do_dial_unix(void)
     return vthread_dial_unix_until(job.text, job.deadline_ns);
 }
 
+static int do_flock(void)
+{
+    return -vthread_flock_until(job.fd, LOCK_EX, job.deadline_ns);
+}
+
 static int do_waitpid(void)
 {
     return vthread_waitpid_until(job.pid, NULL, 0, job.deadline_ns);
@@ -275,6 +282,7 @@ static const struct {
     {"tee to", do_tee, PIPE_FULL, TWO},
     {"dial_tcp", do_dial_tcp, SILENT, 0},
     {"dial_unix", do_dial_unix, PATH, 0},
+    {"flock", do_flock, LOCKED, WATCHES},
     {"waitpid", do_waitpid, CHILD, 0},
     {"waitpid any", do_waitpid_any, CHILD, 0},
     {"signal_wait", do_signal_wait, NOTHING, 0},
@@ -340,6 +348,16 @@ static void make_full_path(void)
     job.keep[0] = vthread_listen_unix(job.text, 1, 0);
     for (int i = 1; i < 3; i++) /* one more than the backlog */
         CHECK((job.keep[i] = vthread_dial_unix(job.text)) >= 0);
+}
+
+static int make_file(void)
+{
+    char path[] = "/tmp/vthread-test-XXXXXX";
+    int fd = mkostemp(path, O_CLOEXEC);
+
+    CHECK(fd >= 0);
+    unlink(path);
+    return fd;
 }
 
 static void make_child(void)
@@ -415,6 +433,13 @@ static void prepare(enum scene scene, bool foreign)
         break;
     case PATH:
         make_full_path();
+        break;
+    case LOCKED:
+        job.fd = make_file();
+        snprintf(job.text, sizeof job.text, "/proc/self/fd/%d", job.fd);
+        job.keep[0] = open(job.text, O_RDWR | O_CLOEXEC);
+        CHECK(job.keep[0] >= 0);
+        CHECK_EQ(flock(job.keep[0], LOCK_SH), 0);
         break;
     case CHILD:
         make_child();
@@ -577,11 +602,7 @@ static void test_call(int i, bool platform, bool foreign)
 
 static void test_calls(void)
 {
-    char path[] = "/tmp/vthread-test-XXXXXX";
-
-    job.file = mkostemp(path, O_CLOEXEC);
-    CHECK(job.file >= 0);
-    unlink(path);
+    job.file = make_file();
     CHECK_EQ(write(job.file, bytes, sizeof bytes), sizeof bytes);
     for (int i = 0; i < CALLS; i++)
         for (int platform = 0; platform < 2; platform++) {

@@ -93,7 +93,7 @@ static bool new_calls_refuse(int fd)
            vthread_getnameinfo((struct sockaddr *)&any, sizeof any, host, sizeof host, NULL, 0, NI_NUMERICHOST) ==
                EAI_SYSTEM &&
            vthread_open("/dev/null", O_RDONLY, 0) == -ENOTSUP && vthread_pread(fd, &c, 1, 0) == -ENOTSUP &&
-           vthread_fsync(fd) == ENOTSUP;
+           vthread_fsync(fd) == ENOTSUP && vthread_flock(fd, 1) == ENOTSUP;
 }
 
 static void test_fork(void)
