@@ -78,11 +78,11 @@ static int looks_up(void)
     return code == 0 ? 0 : ENOMEM;
 }
 
-static int names_address(void)
+static int names_port(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    char host[64];
-    int code = vthread_getnameinfo((struct sockaddr *)&a, sizeof a, host, sizeof host, NULL, 0, 0);
+    char service[64]; /* for which a file is enough */
+    int code = vthread_getnameinfo((struct sockaddr *)&a, sizeof a, NULL, 0, service, sizeof service, 0);
 
     EXPECT(code == 0 || code == EAI_MEMORY || code == EAI_AGAIN);
     return code == 0 ? 0 : ENOMEM;
@@ -179,7 +179,7 @@ int main(void)
     fault_each("wait", SITES_MEMORY, 1, true, waits, check_renewed);
     fault_each("sendfile", SITES_MEMORY, 1, true, copies_file, check_renewed);
     fault_each("getaddrinfo", SITES_ALL, 1, true, looks_up, check);
-    fault_each("getnameinfo", SITES_ALL, 1, true, names_address, check);
+    fault_each("getnameinfo", SITES_ALL, 1, true, names_port, check);
     lookups_fail_together();
     snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(a.sin_port));
     fault_each("dial", SITES_ALL, 1, true, dials, check);
