@@ -84,12 +84,22 @@ int descriptor_opened(int fd, bool is_tcp)
 
 int descriptor_begin_look(int fd, struct descriptor **ret_d)
 {
-    int error = runtime_begin_look_anywhere();
+    int error;
 
-    /* acquire: as in net_enter. */
-    if (error == 0)
-        *ret_d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
-    return error;
+    *ret_d = NULL;
+    if (runtime_forked())
+        return ENOTSUP;
+    /* Nothing is known; and perhaps the runtime is being taken down, and this is libevent that closes something. */
+    if (!atomic_load_acquire(&poller_is_up)) /* acquire: as in net_enter */
+        return 0;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    if (atomic_load_acquire(&poller_is_up)) /* still */
+        *ret_d = descriptor_find(fd);
+    if (*ret_d == NULL)
+        runtime_end_look_anywhere();
+    return 0;
 }
 
 void descriptor_end_look(void)
@@ -102,9 +112,9 @@ int descriptor_renewed(int fd)
     struct descriptor *d;
     int error = descriptor_begin_look(fd, &d);
 
-    if (error != 0)
+    if (d == NULL)
         return error;
-    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
+    if (atomic_load_relaxed(&d->kind) != KIND_NONE)
         descriptor_finish_close(d, descriptor_begin_close(d, fd));
     descriptor_end_look();
     return 0;

@@ -82,8 +82,8 @@ int descriptor_opened(int fd, bool is_tcp);
 NODISCARD int descriptor_renewed(int fd);
 
 /*
- * For calls that do not start the runtime: what is known of the number, or NULL.  Until the end the record stays,
- * whoever shuts the runtime down.  0, ENOTSUP, ENOMEM.
+ * For calls that do not start the runtime: what is known of the number, whose record stays until the end, whoever shuts
+ * the runtime down; or NULL, and there is nothing to end.  0, ENOTSUP, ENOMEM.
  */
 NODISCARD int descriptor_begin_look(int fd, struct descriptor **ret_d);
 void descriptor_end_look(void);

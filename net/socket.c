@@ -204,21 +204,20 @@ int vthread_shutdown(int fd, int how)
 int vthread_close(int fd)
 {
     struct descriptor *d;
-    uint32_t generation = 0;
-    int error;
+    int error = descriptor_begin_look(fd, &d);
 
-    if (runtime_forked())
-        return ENOTSUP;
-    error = descriptor_begin_look(fd, &d);
     if (error != 0)
         return error;
-    if (d != NULL)
-        generation = descriptor_begin_close(d, fd);
-    error = system_close(fd);
-    if (d != NULL)
+    if (d != NULL) {
+        uint32_t generation = descriptor_begin_close(d, fd);
+
+        error = system_close(fd);
         descriptor_finish_close(d, generation);
+        descriptor_end_look();
+    } else {
+        error = system_close(fd);
+    }
     operation_descriptor_freed();
-    descriptor_end_look();
     return -error;
 }
 
