@@ -131,7 +131,7 @@ VTHREAD_API int vthread_socket(int domain, int type, int protocol);
  *
  * Returns the descriptor, or -Exxx as accept(2).  When the process or the system has
  * no descriptor left, it first waits up to 0.1 s for one (a vthread_close ends
- * that), so a loop that merely goes on after -EMFILE does not spin.
+ * that; a deadline, too: -ETIMEDOUT), so a loop that merely goes on after -EMFILE does not spin.
  */
 VTHREAD_API int vthread_accept(int fd, struct sockaddr *address, socklen_t *length);
 VTHREAD_API int vthread_accept_until(int fd, struct sockaddr *address, socklen_t *length, int64_t deadline_ns);
@@ -252,8 +252,8 @@ VTHREAD_API ssize_t vthread_sendfile_until(int out, int in, off_t *offset, size_
  * Offsets are for files, else NULL.  flags: SPLICE_F_MOVE, SPLICE_F_MORE; with
  * SPLICE_F_NONBLOCK it does not wait (-EAGAIN).  It waits for either side, but not in turn with
  * others: whoever comes while it waits goes first.  Closing either ends it (-ECANCELED), an
- * interrupt closes neither; a descriptor's deadline that is set while it waits holds from its next
- * wait.
+ * interrupt that comes while it waits closes neither; a descriptor's deadline that is set while it waits holds from its
+ * next wait.
  *
  * Returns how many bytes, 0 at the end, or -Exxx (-EINVAL: neither is a pipe, or `out` is a socket
  * made elsewhere without O_NONBLOCK, where splice cannot be kept from blocking).
