@@ -82,13 +82,42 @@ int descriptor_opened(int fd, bool is_tcp)
     return 0;
 }
 
-void descriptor_renewed(int fd)
+int descriptor_begin_look(int fd, struct descriptor **ret_d)
 {
-    /* acquire: as in net_enter. */
-    struct descriptor *d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
+    int error;
 
-    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
+    *ret_d = NULL;
+    if (runtime_forked())
+        return ENOTSUP;
+    /* Nothing is known; and perhaps the runtime is being taken down, and this is libevent that closes something. */
+    if (!atomic_load_acquire(&poller_is_up)) /* acquire: as in net_enter */
+        return 0;
+    error = runtime_begin_look_anywhere();
+    if (error != 0)
+        return error;
+    if (atomic_load_acquire(&poller_is_up)) /* still */
+        *ret_d = descriptor_find(fd);
+    if (*ret_d == NULL)
+        runtime_end_look_anywhere();
+    return 0;
+}
+
+void descriptor_end_look(void)
+{
+    runtime_end_look_anywhere();
+}
+
+int descriptor_renewed(int fd)
+{
+    struct descriptor *d;
+    int error = descriptor_begin_look(fd, &d);
+
+    if (d == NULL)
+        return error;
+    if (atomic_load_relaxed(&d->kind) != KIND_NONE)
         descriptor_finish_close(d, descriptor_begin_close(d, fd));
+    descriptor_end_look();
+    return 0;
 }
 
 static int look_at(int fd)

@@ -75,8 +75,18 @@ static inline struct descriptor *descriptor_find(int fd)
 /* The number has just been given to a new socket of ours.  0, -ENOMEM, -EMFILE. */
 int descriptor_opened(int fd, bool is_tcp);
 
-/* It has just been given to something of ours that is no socket: what was known of it is about a file that is gone. */
-void descriptor_renewed(int fd);
+/*
+ * What is known of the number is about a file that is gone, or about to go: it has just been given to something of ours
+ * that is no socket, say.  0, ENOTSUP, ENOMEM.
+ */
+NODISCARD int descriptor_renewed(int fd);
+
+/*
+ * For calls that do not start the runtime: what is known of the number, whose record stays until the end, whoever shuts
+ * the runtime down; or NULL, and there is nothing to end.  0, ENOTSUP, ENOMEM.
+ */
+NODISCARD int descriptor_begin_look(int fd, struct descriptor **ret_d);
+void descriptor_end_look(void);
 
 /* The record of an open descriptor, looked at if need be.  0, -EBADF, -ENOMEM. */
 int descriptor_get(int fd, struct descriptor **ret_d);

@@ -14,6 +14,7 @@
 #include "base/attributes.h"
 #include "net/descriptor.h"
 #include "net/poller.h"
+#include "net/system.h"
 #include "vthread/thread.h"
 
 /*
@@ -115,10 +116,12 @@ static NOINLINE int open_file(int directory, const char *path, int flags, mode_t
 int vthread_openat(int directory, const char *path, int flags, mode_t mode)
 {
     int fd = open_file(directory, path, flags, mode);
+    int error;
 
-    if (fd >= 0)
-        descriptor_renewed(fd);
-    return fd;
+    error = fd >= 0 ? descriptor_renewed(fd) : 0;
+    if (error != 0)
+        system_close(fd);
+    return error != 0 ? -error : fd;
 }
 
 int vthread_open(const char *path, int flags, mode_t mode)

@@ -15,15 +15,9 @@
 
 enum { WORKERS_MAX = 32 };
 
-enum lookup_state { QUEUED, RUNNING, DONE, ABANDONED };
-
-/* The caller's, but ABANDONED: then the worker's. */
-struct lookup {
-    struct lookup *next; /* QUEUED */
-    enum lookup_state state;
-    uint64_t token; /* of the caller's present wait */
-    int code;       /* DONE, these three */
-    int error;
+/* What getaddrinfo is asked. */
+struct address_lookup {
+    struct lookup lookup;
     struct addrinfo *list;
     struct addrinfo hints;
     bool has_hints;
@@ -39,7 +33,184 @@ static struct {
     unsigned workers;
 } lookups = {.end = &lookups.first};
 
-/* ---- asking ---- */
+/* ---- workers ---- */
+
+static struct lookup *take_locked(void)
+{
+    struct lookup *l = lookups.first;
+
+    if (l != NULL) {
+        lookups.first = l->next;
+        if (l->next == NULL)
+            lookups.end = &lookups.first;
+        l->state = LOOKUP_RUNNING;
+    }
+    return l;
+}
+
+/* By a worker, which ends when there is nothing. */
+static struct lookup *take(void)
+{
+    struct lookup *l;
+
+    lock_acquire(&lookups.lock);
+    l = take_locked();
+    lookups.workers -= l == NULL;
+    lock_release(&lookups.lock);
+    return l;
+}
+
+/* By whoever could not make a worker: what nobody will come for. */
+static struct lookup *take_forlorn(void)
+{
+    struct lookup *l;
+
+    lock_acquire(&lookups.lock);
+    l = lookups.workers == 0 ? take_locked() : NULL;
+    lock_release(&lookups.lock);
+    return l;
+}
+
+static void finish(struct lookup *l)
+{
+    uint64_t token = 0;
+    bool abandoned;
+
+    lock_acquire(&lookups.lock);
+    abandoned = l->state == LOOKUP_ABANDONED;
+    if (!abandoned) {
+        l->state = LOOKUP_DONE;
+        token = l->token;
+    }
+    lock_release(&lookups.lock);
+    poller_wake_token(token, NULL);
+    if (abandoned) {
+        if (l->code == 0 && l->discard != NULL)
+            l->discard(l);
+        memory_free(l);
+    }
+}
+
+static void *work(void *arg)
+{
+    struct lookup *l;
+
+    (void)arg;
+    while ((l = take()) != NULL) {
+        l->ask(l);
+        finish(l);
+    }
+    return NULL;
+}
+
+/* ---- the caller ---- */
+
+static void unlink_locked(struct lookup *l)
+{
+    struct lookup **at = &lookups.first;
+
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    if (*at == NULL)
+        lookups.end = at;
+}
+
+static int failed(int error, int *ret_error)
+{
+    switch (error) {
+    case EINTR:
+        return EAI_INTR;
+    case ETIMEDOUT:
+        return EAI_CANCELED;
+    case ENOMEM:
+        return EAI_MEMORY;
+    case EAGAIN: /* no thread to ask on */
+        return EAI_AGAIN;
+    default:
+        *ret_error = error;
+        return EAI_SYSTEM;
+    }
+}
+
+/* Append it, and see to it that somebody comes for it; if there is nobody, it is done, and has failed. */
+static void submit(struct lookup *l)
+{
+    static const vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM, .detached = true, .name = "vthread-lookup"};
+    bool one_more;
+    int error;
+
+    lock_acquire(&lookups.lock);
+    *lookups.end = l;
+    lookups.end = &l->next;
+    one_more = lookups.workers < WORKERS_MAX;
+    lookups.workers += one_more;
+    lock_release(&lookups.lock);
+    error = one_more ? vthread_create(NULL, &attr, work, NULL) : 0;
+    if (error == 0)
+        return;
+    lock_acquire(&lookups.lock);
+    lookups.workers--; /* the others come for all there are; the last one that cannot be made answers for them */
+    lock_release(&lookups.lock);
+    while ((l = take_forlorn()) != NULL) {
+        l->code = failed(error, &l->error);
+        finish(l);
+    }
+}
+
+/* 0: it is done.  Else the reason why not, and it is somebody else's. */
+static int wait_for(struct lookup *l, struct thread *self, int64_t deadline_ns)
+{
+    int reason = 0;
+    bool queued;
+
+    lock_acquire(&lookups.lock);
+    while (l->state != LOOKUP_DONE && reason == 0) {
+        l->token = slot_token(thread_index(self), thread_wait_number(self));
+        lock_release(&lookups.lock);
+        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
+        lock_acquire(&lookups.lock);
+    }
+    if (l->state == LOOKUP_DONE)
+        reason = 0;
+    queued = l->state == LOOKUP_QUEUED;
+    if (queued)
+        unlink_locked(l);
+    else if (l->state == LOOKUP_RUNNING)
+        l->state = LOOKUP_ABANDONED;
+    lock_release(&lookups.lock);
+    if (queued)
+        memory_free(l);
+    return reason;
+}
+
+int lookup_begin(struct thread **ret_self, int *ret_error)
+{
+    int error = -net_enter();
+
+    *ret_error = 0;
+    *ret_self = error == 0 ? thread_self(&error) : NULL;
+    if (*ret_self == NULL)
+        return failed(error, ret_error);
+    if (atomic_load_relaxed(&(*ret_self)->word) & WORD_INTERRUPTED) { /* a hint: the wait looks again */
+        word_clear(&(*ret_self)->word, WORD_INTERRUPTED);
+        return EAI_INTR;
+    }
+    return 0;
+}
+
+int lookup_run(struct lookup *l, struct thread *self, int64_t deadline_ns, int *ret_error)
+{
+    int error;
+
+    submit(l);
+    error = wait_for(l, self, deadline_ns);
+    if (error == EINTR)
+        word_clear(&self->word, WORD_INTERRUPTED);
+    return error != 0 ? failed(error, ret_error) : 0;
+}
+
+/* ---- addresses ---- */
 
 /* Not inlined: errno is looked up here, where nothing switches. */
 static NOINLINE int ask(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list,
@@ -77,59 +248,17 @@ static bool ask_at_once(const char *node, const char *service, const struct addr
     return *ret_code != EAI_NONAME || node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST));
 }
 
-/* ---- workers ---- */
-
-static struct lookup *take(void)
+static void ask_for_addresses(struct lookup *lookup)
 {
-    struct lookup *l;
+    struct address_lookup *l = (struct address_lookup *)lookup;
 
-    lock_acquire(&lookups.lock);
-    l = lookups.first;
-    if (l != NULL) {
-        lookups.first = l->next;
-        if (l->next == NULL)
-            lookups.end = &lookups.first;
-        l->state = RUNNING;
-    } else {
-        lookups.workers--;
-    }
-    lock_release(&lookups.lock);
-    return l;
+    lookup->code = ask(l->node, l->service, l->has_hints ? &l->hints : NULL, &l->list, &lookup->error);
 }
 
-static void finish(struct lookup *l)
+static void discard_addresses(struct lookup *lookup)
 {
-    uint64_t token = 0;
-    bool abandoned;
-
-    lock_acquire(&lookups.lock);
-    abandoned = l->state == ABANDONED;
-    if (!abandoned) {
-        l->state = DONE;
-        token = l->token;
-    }
-    lock_release(&lookups.lock);
-    poller_wake_token(token, NULL);
-    if (abandoned) {
-        if (l->code == 0)
-            freeaddrinfo(l->list);
-        memory_free(l);
-    }
+    freeaddrinfo(((struct address_lookup *)lookup)->list);
 }
-
-static void *work(void *arg)
-{
-    struct lookup *l;
-
-    (void)arg;
-    while ((l = take()) != NULL) {
-        l->code = ask(l->node, l->service, l->has_hints ? &l->hints : NULL, &l->list, &l->error);
-        finish(l);
-    }
-    return NULL;
-}
-
-/* ---- the caller ---- */
 
 static char *keep(char **at, const char *text)
 {
@@ -142,14 +271,16 @@ static char *keep(char **at, const char *text)
     return kept;
 }
 
-static struct lookup *make(const char *node, const char *service, const struct addrinfo *hints)
+static struct address_lookup *make(const char *node, const char *service, const struct addrinfo *hints)
 {
     size_t bytes = (node != NULL ? strlen(node) + 1 : 0) + (service != NULL ? strlen(service) + 1 : 0);
-    struct lookup *l = memory_alloc(sizeof *l + bytes);
+    struct address_lookup *l = memory_alloc(sizeof *l + bytes);
     char *at;
 
     if (l == NULL)
         return NULL;
+    l->lookup.ask = ask_for_addresses;
+    l->lookup.discard = discard_addresses;
     at = l->text;
     l->node = keep(&at, node);
     l->service = keep(&at, service);
@@ -162,120 +293,25 @@ static struct lookup *make(const char *node, const char *service, const struct a
     return l;
 }
 
-static void unlink_locked(struct lookup *l)
-{
-    struct lookup **at = &lookups.first;
-
-    while (*at != l)
-        at = &(*at)->next;
-    *at = l->next;
-    if (*at == NULL)
-        lookups.end = at;
-}
-
-/* Append it, and see to it that somebody comes for it.  0, or Exxx, and it is not there. */
-static int submit(struct lookup *l)
-{
-    static const vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM, .detached = true, .name = "vthread-lookup"};
-    bool one_more;
-    int error;
-
-    lock_acquire(&lookups.lock);
-    *lookups.end = l;
-    lookups.end = &l->next;
-    one_more = lookups.workers < WORKERS_MAX;
-    lookups.workers += one_more;
-    lock_release(&lookups.lock);
-    error = one_more ? vthread_create(NULL, &attr, work, NULL) : 0;
-    if (error == 0)
-        return 0;
-    lock_acquire(&lookups.lock);
-    lookups.workers--;
-    if (l->state != QUEUED || lookups.workers > 0)
-        error = 0; /* others have come for it, or will */
-    else
-        unlink_locked(l);
-    lock_release(&lookups.lock);
-    return error;
-}
-
-/* 0: it is done.  Else the reason why not, and it is somebody else's. */
-static int wait_for(struct lookup *l, struct thread *self, int64_t deadline_ns)
-{
-    int reason = 0;
-    bool queued;
-
-    lock_acquire(&lookups.lock);
-    while (l->state != DONE && reason == 0) {
-        l->token = slot_token(thread_index(self), thread_wait_number(self));
-        lock_release(&lookups.lock);
-        reason = thread_wait_until(self, WORD_INTERNAL, deadline_ns);
-        lock_acquire(&lookups.lock);
-    }
-    if (l->state == DONE)
-        reason = 0;
-    queued = l->state == QUEUED;
-    if (queued)
-        unlink_locked(l);
-    else if (l->state == RUNNING)
-        l->state = ABANDONED;
-    lock_release(&lookups.lock);
-    if (queued)
-        memory_free(l);
-    return reason;
-}
-
-static int failed(int error, int *ret_error)
-{
-    switch (error) {
-    case EINTR:
-        return EAI_INTR;
-    case ETIMEDOUT:
-        return EAI_CANCELED;
-    case ENOMEM:
-        return EAI_MEMORY;
-    case EAGAIN: /* no thread to ask on */
-        return EAI_AGAIN;
-    default:
-        *ret_error = error;
-        return EAI_SYSTEM;
-    }
-}
-
 int lookup_until(const char *node, const char *service, const struct addrinfo *hints, int64_t deadline_ns,
                  struct addrinfo **ret_list, int *ret_error)
 {
-    int error = -net_enter();
     struct thread *self;
-    struct lookup *l;
-    int code;
+    struct address_lookup *l;
+    int code = lookup_begin(&self, ret_error);
 
-    *ret_error = 0;
-    self = error == 0 ? thread_self(&error) : NULL;
-    if (self == NULL)
-        return failed(error, ret_error);
-    if (atomic_load_relaxed(&self->word) & WORD_INTERRUPTED) { /* a hint: the wait looks again */
-        word_clear(&self->word, WORD_INTERRUPTED);
-        return EAI_INTR;
-    }
-    if (ask_at_once(node, service, hints, ret_list, &code, ret_error))
+    if (code != 0 || ask_at_once(node, service, hints, ret_list, &code, ret_error))
         return code;
     if (deadline_ns != INT64_MAX && deadline_ns <= clock_now_ns())
         return EAI_CANCELED;
     l = make(node, service, hints);
-    error = l == NULL ? ENOMEM : submit(l);
-    if (error != 0) {
-        memory_free(l);
-        return failed(error, ret_error);
-    }
-    error = wait_for(l, self, deadline_ns);
-    if (error != 0) {
-        if (error == EINTR)
-            word_clear(&self->word, WORD_INTERRUPTED);
-        return failed(error, ret_error);
-    }
-    code = l->code;
-    *ret_error = l->error;
+    if (l == NULL)
+        return EAI_MEMORY;
+    code = lookup_run(&l->lookup, self, deadline_ns, ret_error);
+    if (code != 0)
+        return code;
+    code = l->lookup.code;
+    *ret_error = l->lookup.error;
     if (code == 0)
         *ret_list = l->list;
     memory_free(l);

@@ -19,6 +19,28 @@
 #include "base/attributes.h"
 
 struct addrinfo;
+struct thread;
+
+/*
+ * One question, and its answer: the beginning of something that memory_alloc has made.  It is the caller's, but
+ * ABANDONED: then the worker's.
+ */
+struct lookup {
+    struct lookup *next; /* QUEUED */
+    enum { LOOKUP_QUEUED, LOOKUP_RUNNING, LOOKUP_DONE, LOOKUP_ABANDONED } state;
+    int code;                         /* DONE: 0 or EAI_xxx */
+    int error;                        /* and with EAI_SYSTEM why */
+    uint64_t token;                   /* of the caller's present wait */
+    void (*ask)(struct lookup *);     /* sets code and error; on a worker */
+    void (*discard)(struct lookup *); /* what a successful answer holds; NULL: nothing */
+};
+
+/* What every call begins with.  0, or EAI_xxx. */
+int lookup_begin(struct thread **ret_self, int *ret_error);
+
+/* Have it asked, and wait.  0: done; or EAI_xxx, and it is not the caller's any more. */
+MAY_SWITCH
+int lookup_run(struct lookup *l, struct thread *self, int64_t deadline_ns, int *ret_error);
 
 /* As vthread_getaddrinfo_until; *ret_error: 0, or with EAI_SYSTEM why (positive). */
 MAY_SWITCH

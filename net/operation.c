@@ -55,10 +55,22 @@ static COLD int on_interrupt(struct operation *op, struct place place)
     return -EINTR;
 }
 
+/* Terminals take what is written to them as files do. */
+static inline uint8_t kind_for(uint8_t kind, const struct operation *op)
+{
+    return kind == KIND_TERMINAL && op->direction == SLOT_WRITE ? KIND_FILE : kind;
+}
+
+/* The thread comes with its flag set.  0: nothing that an interrupt ends; or the error to return. */
 static COLD int on_interrupt_before(struct operation *op)
 {
     int error = descriptor_get(op->fd, &op->d);
+    uint8_t kind = error == 0 ? kind_for(atomic_load_relaxed(&op->d->kind), op) : KIND_NONE;
 
+    if (kind == KIND_FILE)
+        return 0;
+    if (kind == KIND_DEAD) /* by this interrupt, perhaps, of which more calls are to hear */
+        return -ECANCELED;
     if (error == 0)
         return on_interrupt(op, place_of(op));
     word_clear(&op->self->word, WORD_INTERRUPTED);
@@ -80,7 +92,7 @@ static int try_begin(struct operation *op, bool queue)
     kind = atomic_load_relaxed(&op->d->kind);
     if (UNLIKELY(kind == KIND_NONE))
         return -EAGAIN; /* closed just now */
-    op->kind = kind == KIND_TERMINAL && op->direction == SLOT_WRITE ? KIND_FILE : kind;
+    op->kind = kind_for(kind, op);
     if (op->kind == KIND_FILE)
         return 0;
     if (op->kind == KIND_DEAD)
@@ -134,8 +146,10 @@ int operation_begin(struct operation *op, int fd, enum slot_direction direction,
     op->direction = (uint8_t)direction;
     op->deadline_ns = deadline_ns;
     /* relaxed: who interrupts us now may as well have come later; a wait looks again. */
-    if (UNLIKELY(atomic_load_relaxed(&op->self->word) & WORD_INTERRUPTED))
-        return on_interrupt_before(op);
+    if (UNLIKELY(atomic_load_relaxed(&op->self->word) & WORD_INTERRUPTED)) {
+        error = on_interrupt_before(op);
+        return error != 0 ? error : begin_slow(op);
+    }
     op->d = descriptor_find(fd);
     if (LIKELY(op->d != NULL) && LIKELY(atomic_load_relaxed(&op->d->kind) == KIND_OWN_SOCKET) &&
         LIKELY(slot_try_acquire(&op->d->slot[direction]))) {

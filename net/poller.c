@@ -315,6 +315,8 @@ void poller_free_registration(struct descriptor *d, int fd)
 
 /* ---- start and close ---- */
 
+enum { BASE_DESCRIPTORS = 6 }; /* epoll, a timer, two for signals, one to be woken by; and one to spare */
+
 static void take_down(void)
 {
     if (net.base != NULL) {
@@ -348,6 +350,28 @@ static void net_close(struct poller *poller)
     pthread_mutex_unlock(&net.lock);
 }
 
+/*
+ * Is there room for the descriptors of an event base?  When libevent (2.1) finds none for the two that it keeps for
+ * signals it ends the process.
+ */
+static int check_room(void)
+{
+    int fds[BASE_DESCRIPTORS];
+    int error = 0;
+    int n = 0;
+
+    while (n < BASE_DESCRIPTORS && error == 0) {
+        fds[n] = eventfd(0, EFD_CLOEXEC);
+        if (fds[n] < 0)
+            error = -errno;
+        else
+            n++;
+    }
+    while (n > 0)
+        close(fds[--n]);
+    return error;
+}
+
 static struct event_base *make_base(void)
 {
     struct event_config *config = event_config_new();
@@ -379,6 +403,9 @@ static int set_up(void)
     error = poller_add_source(net.wake_fd, &wake_source, EPOLLIN | EPOLLET);
     if (error != 0)
         return error;
+    error = check_room();
+    if (error != 0)
+        return error;
     net.base = make_base();
     if (net.base == NULL || evtimer_assign(&net.deadline_event, net.base, on_deadline, NULL) != 0 ||
         event_assign(&net.epoll_event, net.base, net.epoll, EV_READ | EV_PERSIST, on_epoll, NULL) != 0 ||
@@ -390,6 +417,7 @@ static int set_up(void)
 int poller_start(void)
 {
     int error = -runtime_enter();
+    int before = errno;
 
     if (error != 0)
         return error;
@@ -404,5 +432,6 @@ int poller_start(void)
         }
     }
     pthread_mutex_unlock(&net.lock);
+    errno = before;
     return error;
 }

@@ -14,44 +14,29 @@
 #include <vthread/os.h>
 
 #include "base/clock.h"
+#include "net/again.h"
 #include "net/descriptor.h"
 #include "net/poller.h"
 #include "net/system.h"
 #include "net/watch.h"
 #include "vthread/thread.h"
 
-enum { ASK_AFTER_NS = 1000 * 1000, ASK_AT_LEAST_EVERY_NS = 16 * 1000 * 1000 };
-
-/* 0, -EINTR or -ETIMEDOUT. */
-static int wait_a_little(struct thread *self, int64_t *interval_ns, int64_t deadline_ns)
-{
-    int64_t until_ns = clock_now_ns() + *interval_ns;
-    int reason;
-
-    if (*interval_ns < ASK_AT_LEAST_EVERY_NS)
-        *interval_ns *= 2;
-    reason = thread_wait_until(self, WORD_INTERNAL, until_ns < deadline_ns ? until_ns : deadline_ns);
-    if (reason == ETIMEDOUT && until_ns < deadline_ns)
-        reason = 0;
-    if (reason == EINTR)
-        word_clear(&self->word, WORD_INTERRUPTED);
-    return -reason;
-}
-
 /* pidfd: or -1.  The child's number, or -Exxx. */
 static pid_t wait_for(struct thread *self, pid_t pid, int pidfd, int *ret_status, int options, int64_t deadline_ns)
 {
-    int64_t interval_ns = ASK_AFTER_NS;
+    struct again again = {0};
 
     for (;;) {
-        int error =
-            pidfd >= 0 ? watch_wait(pidfd, POLLIN, -1, deadline_ns) : wait_a_little(self, &interval_ns, deadline_ns);
-        pid_t found = system_waitpid(pid, ret_status, options | WNOHANG);
+        int error = pidfd >= 0 ? watch_wait(pidfd, POLLIN, deadline_ns) : again_wait(&again, self, deadline_ns);
+        pid_t found;
 
+        if (error == -EINTR) /* which is told now or never; a status keeps */
+            return error;
+        found = system_waitpid(pid, ret_status, options | WNOHANG);
         if (found != 0 || error < 0)
             return found != 0 ? found : error;
         if (pidfd >= 0) { /* ready, and yet nothing: a tracer has it, say */
-            error = wait_a_little(self, &interval_ns, deadline_ns);
+            error = again_wait(&again, self, deadline_ns);
             if (error != 0)
                 return error;
         }
@@ -81,8 +66,11 @@ pid_t vthread_waitpid_until(pid_t pid, int *ret_status, int options, int64_t dea
         return -ETIMEDOUT;
     if (pid > 0 && !(options & (WUNTRACED | WCONTINUED)))
         pidfd = system_pidfd(pid); /* fails: without */
-    if (pidfd >= 0)
-        descriptor_renewed(pidfd);
+    error = pidfd >= 0 ? descriptor_renewed(pidfd) : 0;
+    if (error != 0) {
+        system_close(pidfd);
+        return -error;
+    }
     found = wait_for(self, pid, pidfd, ret_status, options, deadline_ns);
     if (pidfd >= 0)
         vthread_close(pidfd);

@@ -204,32 +204,26 @@ int vthread_shutdown(int fd, int how)
 int vthread_close(int fd)
 {
     struct descriptor *d;
-    uint32_t generation;
-    int error;
+    int error = descriptor_begin_look(fd, &d);
 
-    if (runtime_forked())
-        return ENOTSUP;
-    /* acquire: as in net_enter. */
-    d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL;
-    if (d == NULL)
-        return -system_close(fd);
-    generation = descriptor_begin_close(d, fd);
-    error = system_close(fd);
-    descriptor_finish_close(d, generation);
+    if (error != 0)
+        return error;
+    if (d != NULL) {
+        uint32_t generation = descriptor_begin_close(d, fd);
+
+        error = system_close(fd);
+        descriptor_finish_close(d, generation);
+        descriptor_end_look();
+    } else {
+        error = system_close(fd);
+    }
     operation_descriptor_freed();
     return -error;
 }
 
 int vthread_fd_forget(int fd)
 {
-    struct descriptor *d;
-
     if (runtime_forked())
         return ENOTSUP;
-    if (fd < 0)
-        return EBADF;
-    d = atomic_load_acquire(&poller_is_up) ? descriptor_find(fd) : NULL; /* as in vthread_close */
-    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
-        descriptor_finish_close(d, descriptor_begin_close(d, fd));
-    return 0;
+    return fd < 0 ? EBADF : descriptor_renewed(fd);
 }

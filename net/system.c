@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -235,6 +236,25 @@ NOINLINE ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_off
     CALL(n, splice(in, in_offset, out, out_offset, count, flags));
     let_sigpipe(&s, n == -EPIPE);
     return n;
+}
+
+NOINLINE ssize_t system_tee(int in, int out, size_t count, unsigned flags)
+{
+    struct pipe_signal s;
+    ssize_t n;
+
+    hold_back_sigpipe(&s);
+    CALL(n, tee(in, out, count, flags));
+    let_sigpipe(&s, n == -EPIPE);
+    return n;
+}
+
+NOINLINE int system_flock(int fd, int operation)
+{
+    int result;
+
+    CALL(result, flock(fd, operation));
+    return result;
 }
 
 NOINLINE off_t system_seek(int fd, off_t offset, int whence)

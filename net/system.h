@@ -39,6 +39,8 @@ ssize_t system_pread(int fd, void *buffer, size_t size, off_t offset);
 /* offset may be NULL; EPIPE raises no signal. */
 ssize_t system_sendfile(int out, int in, off_t *offset, size_t count);
 ssize_t system_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags);
+ssize_t system_tee(int in, int out, size_t count, unsigned flags);
+int system_flock(int fd, int operation);
 
 /* Events that are there now, or 0. */
 int system_poll(int fd, int events);

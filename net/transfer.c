@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sendfile and splice: from one descriptor to another, inside the kernel.
+ * sendfile, splice and tee: from one descriptor to another, inside the kernel.
  *
  * sendfile is a write: it has its turn at `out`, waits there, and `in`, a file, needs no waiting.  It reads from a disk
  * perhaps, so it is a blocking section; a closer waits for that (as for a page fault in a buffer).
  *
- * splice may have to wait for either side, and EAGAIN does not tell which.  It has a turn at both, so that each is
- * still the file it was, for the length of one attempt only; between attempts it watches the side that is not ready,
+ * splice and tee may have to wait for either side, and EAGAIN does not tell which.  It has a turn at both, so that each
+ * is still the file it was, for the length of one attempt only; between attempts it watches the side that is not ready,
  * and the other one in case it is closed.
  */
 #include <errno.h>
@@ -115,10 +115,17 @@ ssize_t vthread_sendfile(int out, int in, off_t *offset, size_t count)
 
 /* ---- splice ---- */
 
+static bool is_file(int fd)
+{
+    struct descriptor *d;
+
+    return descriptor_get(fd, &d) == 0 && atomic_load_relaxed(&d->kind) == KIND_FILE;
+}
+
 /* Both turns at once; while one is waited for, the other is not held.  0, or -Exxx. */
 static int begin_both(struct operation *in, int in_fd, struct operation *out, int out_fd, int64_t deadline_ns)
 {
-    bool out_first = false;
+    bool out_first = is_file(in_fd); /* an interrupt that came before ends no calls on files, but this one */
 
     for (;;) {
         int error = out_first ? operation_begin(out, out_fd, SLOT_WRITE, deadline_ns)
@@ -148,70 +155,101 @@ static bool may_block(const struct operation *op)
     return op->kind == KIND_SOCKET && system_is_nonblocking(op->fd) == 0;
 }
 
-static ssize_t try_splice(struct operation *in, off_t *in_offset, struct operation *out, off_t *out_offset,
-                          size_t count, unsigned flags)
+/* One splice, or one tee. */
+struct move {
+    int in;
+    int out;
+    off_t *in_offset;
+    off_t *out_offset;
+    size_t count;
+    unsigned flags;
+    bool keeps; /* tee: what is there is not taken */
+};
+
+static ssize_t try_move(const struct move *m, const struct operation *in, const struct operation *out)
 {
+    unsigned flags = m->flags | SPLICE_F_NONBLOCK;
     bool began;
     ssize_t n;
 
+    if (m->keeps)
+        return system_tee(m->in, m->out, m->count, flags);
     if (may_block(out))
         return -EINVAL;
     if (may_block(in) && system_poll(in->fd, POLLIN) == 0)
         return -EAGAIN;
     began = (in->kind == KIND_FILE || out->kind == KIND_FILE) && vthread_blocking_begin("splice") == 0;
-    n = system_splice(in->fd, in_offset, out->fd, out_offset, count, flags | SPLICE_F_NONBLOCK);
+    n = system_splice(m->in, m->in_offset, m->out, m->out_offset, m->count, flags);
     if (began)
         vthread_blocking_end();
     return n;
 }
 
-/* Outside of both turns.  0, or -Exxx. */
-static int wait_for_side(struct operation *waited, int events, const struct operation *other, int64_t deadline_ns)
+/* Outside of both turns, for the first of them.  0, or -Exxx; -ECANCELED: one is not that file any more. */
+static int wait_for_side(const struct operation *waited, const struct watched files[2], int events, int64_t deadline_ns)
 {
-    int ready = watch_wait(waited->fd, events, other->fd,
-                           option_sooner(waited->d, waited->fd, (enum slot_direction)waited->direction, deadline_ns));
+    int64_t until_ns = option_sooner(waited->d, waited->fd, (enum slot_direction)waited->direction, deadline_ns);
+    int ready = watch_wait_of_two(files, events, until_ns);
 
-    if (ready == -EBADF) /* it was open a moment ago */
-        return -ECANCELED;
     return ready < 0 ? ready : 0;
 }
 
-ssize_t vthread_splice_until(int in_fd, off_t *in_offset, int out_fd, off_t *out_offset, size_t count, unsigned flags,
-                             int64_t deadline_ns)
+static ssize_t move(const struct move *m, int64_t deadline_ns)
 {
     struct operation in;
     struct operation out;
-    uint32_t generations[2];
+    struct watched files[2] = {{.fd = m->in}, {.fd = m->out}};
     ssize_t n;
 
-    if (flags & SPLICE_F_NONBLOCK)
+    if (m->flags & SPLICE_F_NONBLOCK)
         deadline_ns = VTHREAD_NOW;
     for (int attempt = 0;; attempt = 1) {
         bool in_is_ready;
 
-        n = begin_both(&in, in_fd, &out, out_fd, deadline_ns);
+        n = begin_both(&in, m->in, &out, m->out, deadline_ns);
         if (n != 0)
             break;
         if (attempt == 0) {
-            generations[0] = generation_of(&in);
-            generations[1] = generation_of(&out);
-        } else if (generations[0] != generation_of(&in) || generations[1] != generation_of(&out)) {
+            files[0].generation = generation_of(&in);
+            files[1].generation = generation_of(&out);
+        } else if (files[0].generation != generation_of(&in) || files[1].generation != generation_of(&out)) {
             return end_both(&in, &out, -ECANCELED);
         }
-        n = try_splice(&in, in_offset, &out, out_offset, count, flags);
+        n = try_move(m, &in, &out);
         if (n != -EAGAIN)
             return end_both(&in, &out, n);
-        in_is_ready = in.kind == KIND_FILE || system_poll(in_fd, POLLIN) != 0;
+        in_is_ready = in.kind == KIND_FILE || system_poll(m->in, POLLIN) != 0;
         end_both(&in, &out, 0);
-        n = in_is_ready ? wait_for_side(&out, POLLOUT, &in, deadline_ns)
-                        : wait_for_side(&in, POLLIN, &out, deadline_ns);
+        n = in_is_ready ? wait_for_side(&out, (struct watched[]){files[1], files[0]}, POLLOUT, deadline_ns)
+                        : wait_for_side(&in, files, POLLIN, deadline_ns);
         if (n != 0)
             break;
     }
-    return n == -ETIMEDOUT && (flags & SPLICE_F_NONBLOCK) ? -EAGAIN : n;
+    return n == -ETIMEDOUT && (m->flags & SPLICE_F_NONBLOCK) ? -EAGAIN : n;
+}
+
+ssize_t vthread_splice_until(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags,
+                             int64_t deadline_ns)
+{
+    struct move m = {
+        .in = in, .in_offset = in_offset, .out = out, .out_offset = out_offset, .count = count, .flags = flags};
+
+    return move(&m, deadline_ns);
 }
 
 ssize_t vthread_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags)
 {
     return vthread_splice_until(in, in_offset, out, out_offset, count, flags, VTHREAD_FOREVER);
+}
+
+ssize_t vthread_tee_until(int in, int out, size_t count, unsigned flags, int64_t deadline_ns)
+{
+    struct move m = {.in = in, .out = out, .count = count, .flags = flags, .keeps = true};
+
+    return move(&m, deadline_ns);
+}
+
+ssize_t vthread_tee(int in, int out, size_t count, unsigned flags)
+{
+    return vthread_tee_until(in, out, count, flags, VTHREAD_FOREVER);
 }

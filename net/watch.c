@@ -112,8 +112,11 @@ static void *blocker_of(int fd, int events)
                                                                                   : DESCRIPTOR_READ_OR_WRITE);
 }
 
-/* 0, -EAGAIN: being closed, *ret_closing says which; or an error. */
-static int link_watch(struct watcher *w, nfds_t i, struct descriptor **ret_closing)
+/*
+ * generations: NULL, or of the files that they must be.  0; -EAGAIN: being closed, *ret_closing says which; -ECANCELED:
+ * another file; or an error.
+ */
+static int link_watch(struct watcher *w, nfds_t i, const uint32_t *generations, struct descriptor **ret_closing)
 {
     struct watch *watch = &w->watches[i];
     struct descriptor *d;
@@ -126,6 +129,8 @@ static int link_watch(struct watcher *w, nfds_t i, struct descriptor **ret_closi
     if (slot_is_closed(&d->slot[SLOT_READ])) {
         *ret_closing = d;
         error = -EAGAIN;
+    } else if (generations != NULL && generations[i] != atomic_load_relaxed(&d->generation)) { /* under the lock */
+        error = -ECANCELED;
     } else if (i < w->asked && is_usual(w->fds[i].events)) {
         error = assign(watch, w->fds[i].fd, w->fds[i].events);
     }
@@ -199,7 +204,8 @@ static void discard(struct watcher *w)
 }
 
 /* 0, -EAGAIN: look again, one of them has just been closed; or an error. */
-static int make(const struct pollfd *fds, nfds_t count, nfds_t asked, struct watcher **ret_watcher)
+static int make(const struct pollfd *fds, nfds_t count, nfds_t asked, const uint32_t *generations,
+                struct watcher **ret_watcher)
 {
     size_t bytes = sizeof(struct watcher) + count * (sizeof(struct watch) + sizeof(struct pollfd));
     struct watcher *w = memory_alloc(bytes);
@@ -216,7 +222,9 @@ static int make(const struct pollfd *fds, nfds_t count, nfds_t asked, struct wat
         memcpy(w->fds, fds, count * sizeof *fds);
     for (nfds_t i = 0; i < count && error == 0; i++)
         if (fds[i].fd >= 0) {
-            error = link_watch(w, i, &closing);
+            error = link_watch(w, i, generations, &closing);
+            if (error == -EBADF && i < asked) /* poll(2) says so, too: look again */
+                error = -EAGAIN;
             if (error == 0 && i < asked && !is_usual(fds[i].events))
                 error = add_unusual(w, fds[i].fd);
         }
@@ -227,7 +235,7 @@ static int make(const struct pollfd *fds, nfds_t count, nfds_t asked, struct wat
     discard(w);
     if (closing != NULL)
         descriptor_await_close(closing); /* of the file before; the number may be another's by now */
-    return error == -EBADF ? -EAGAIN : error;
+    return error;
 }
 
 /* ---- waiting ---- */
@@ -296,8 +304,9 @@ static int wait(struct watcher *w, struct thread *self, int64_t deadline_ns)
     return result != 0 || reason == ETIMEDOUT ? result : -reason;
 }
 
-/* The same.  *ret_closed: one of them was closed meanwhile. */
-static int poll_until(struct pollfd *fds, nfds_t count, nfds_t asked, int64_t deadline_ns, bool *ret_closed)
+/* The same; generations: as link_watch.  *ret_closed: one of them was closed meanwhile. */
+static int poll_until(struct pollfd *fds, nfds_t count, nfds_t asked, const uint32_t *generations, int64_t deadline_ns,
+                      bool *ret_closed)
 {
     int n = net_enter();
     struct watcher *w;
@@ -318,7 +327,7 @@ static int poll_until(struct pollfd *fds, nfds_t count, nfds_t asked, int64_t de
             return n;
         if (deadline_ns != INT64_MAX && deadline_ns <= vthread_now_ns())
             return 0;
-        n = make(fds, count, asked, &w);
+        n = make(fds, count, asked, generations, &w);
     } while (n == -EAGAIN);
     if (n != 0)
         return n;
@@ -338,20 +347,37 @@ int vthread_poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
         return -EFAULT;
     if (count > INT_MAX) /* of which the system would see the low half */
         return -EINVAL;
-    return poll_until(fds, count, count, deadline_ns, &closed);
+    return poll_until(fds, count, count, NULL, deadline_ns, &closed);
 }
 
-int watch_wait(int fd, int events, int also, int64_t deadline_ns)
+/* What poll_until said of one descriptor that was asked for. */
+static int outcome(int n, const struct pollfd *asked, bool closed)
 {
-    struct pollfd fds[2] = {{.fd = fd, .events = (short)events}, {.fd = also}};
-    bool closed = false;
-    int n = fd < 0 ? -EBADF : poll_until(fds, also < 0 ? 1 : 2, 1, deadline_ns, &closed);
-
     if (n <= 0)
         return n < 0 ? n : -ETIMEDOUT;
     if (closed)
         return -ECANCELED;
-    return (fds[0].revents & POLLNVAL) ? -EBADF : fds[0].revents;
+    return (asked->revents & POLLNVAL) ? -EBADF : asked->revents;
+}
+
+int watch_wait(int fd, int events, int64_t deadline_ns)
+{
+    struct pollfd fds = {.fd = fd, .events = (short)events};
+    bool closed = false;
+    int n = fd < 0 ? -EBADF : poll_until(&fds, 1, 1, NULL, deadline_ns, &closed);
+
+    return outcome(n, &fds, closed);
+}
+
+int watch_wait_of_two(const struct watched files[2], int events, int64_t deadline_ns)
+{
+    struct pollfd fds[2] = {{.fd = files[0].fd, .events = (short)events}, {.fd = files[1].fd}};
+    uint32_t generations[2] = {files[0].generation, files[1].generation};
+    bool closed = false;
+    int n = poll_until(fds, 2, 1, generations, deadline_ns, &closed);
+
+    n = outcome(n, fds, closed);
+    return n == -EBADF ? -ECANCELED : n; /* they were open */
 }
 
 int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns)
@@ -361,7 +387,7 @@ int vthread_wait_fd_until(int fd, int events, int64_t deadline_ns)
 
         return error != 0 ? error : -EINVAL;
     }
-    return watch_wait(fd, events, -1, deadline_ns);
+    return watch_wait(fd, events, deadline_ns);
 }
 
 /* ---- without a deadline ---- */

@@ -12,12 +12,22 @@
 
 struct descriptor;
 
+/* As vthread_wait_fd_until, for this layer's own use. */
+MAY_SWITCH
+int watch_wait(int fd, int events, int64_t deadline_ns);
+
+/* A file of which the caller knows that it was open; the number may be another's by now. */
+struct watched {
+    int fd;
+    uint32_t generation;
+};
+
 /*
- * As vthread_wait_fd_until, for this layer's own use.  also: -1, or a descriptor whose closing ends the wait, too
- * (-ECANCELED).  Either may have been closed and opened anew since the caller looked at it last.
+ * The same for the first of two files; that either is closed, or has been since the caller looked, ends it
+ * (-ECANCELED).
  */
 MAY_SWITCH
-int watch_wait(int fd, int events, int also, int64_t deadline_ns);
+int watch_wait_of_two(const struct watched files[2], int events, int64_t deadline_ns);
 
 /* By the closer, with the descriptor's lock. */
 void watch_cancel_all_locked(struct descriptor *d);

@@ -48,7 +48,7 @@
  * close-on-exec.  They belong to the library until vthread_close: do not close, dup2
  * over, or fclose them.  Any other descriptor may be used too, as it is: see
  * vthread_fd_forget.  Files, directories and disks cannot be waited for; calls on
- * them run in a blocking section, without deadline or interruption.
+ * them run in a blocking section, without deadline or interruption (the flag stays set).
  *
  * Any number of threads may use a descriptor at once.  One reader and one writer
  * do not notice each other; of several readers (writers) each is served in one piece,
@@ -131,7 +131,7 @@ VTHREAD_API int vthread_socket(int domain, int type, int protocol);
  *
  * Returns the descriptor, or -Exxx as accept(2).  When the process or the system has
  * no descriptor left, it first waits up to 0.1 s for one (a vthread_close ends
- * that), so a loop that merely goes on after -EMFILE does not spin.
+ * that; a deadline, too: -ETIMEDOUT), so a loop that merely goes on after -EMFILE does not spin.
  */
 VTHREAD_API int vthread_accept(int fd, struct sockaddr *address, socklen_t *length);
 VTHREAD_API int vthread_accept_until(int fd, struct sockaddr *address, socklen_t *length, int64_t deadline_ns);
@@ -252,8 +252,8 @@ VTHREAD_API ssize_t vthread_sendfile_until(int out, int in, off_t *offset, size_
  * Offsets are for files, else NULL.  flags: SPLICE_F_MOVE, SPLICE_F_MORE; with
  * SPLICE_F_NONBLOCK it does not wait (-EAGAIN).  It waits for either side, but not in turn with
  * others: whoever comes while it waits goes first.  Closing either ends it (-ECANCELED), an
- * interrupt closes neither; a descriptor's deadline that is set while it waits holds from its next
- * wait.
+ * interrupt that comes while it waits closes neither; a descriptor's deadline that is set while it waits holds from its
+ * next wait.
  *
  * Returns how many bytes, 0 at the end, or -Exxx (-EINVAL: neither is a pipe, or `out` is a socket
  * made elsewhere without O_NONBLOCK, where splice cannot be kept from blocking).
@@ -261,6 +261,14 @@ VTHREAD_API ssize_t vthread_sendfile_until(int out, int in, off_t *offset, size_
 VTHREAD_API ssize_t vthread_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t count, unsigned flags);
 VTHREAD_API ssize_t vthread_splice_until(int in, off_t *in_offset, int out, off_t *out_offset, size_t count,
                                          unsigned flags, int64_t deadline_ns);
+
+/*
+ * tee(2): from a pipe to another, what is there being left there; as splice in all else.
+ *
+ * Returns how many bytes, at least one; 0 at the end, or -Exxx (-EINVAL: not two pipes).
+ */
+VTHREAD_API ssize_t vthread_tee(int in, int out, size_t count, unsigned flags);
+VTHREAD_API ssize_t vthread_tee_until(int in, int out, size_t count, unsigned flags, int64_t deadline_ns);
 
 /* ---- ending ---- */
 

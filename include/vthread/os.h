@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <sys/select.h> /* sigset_t, in strict C11 too */
+#include <sys/socket.h> /* socklen_t */
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -82,12 +83,27 @@ VTHREAD_API int vthread_getaddrinfo(const char *node, const char *service, const
 VTHREAD_API int vthread_getaddrinfo_until(const char *node, const char *service, const struct addrinfo *hints,
                                           struct addrinfo **ret_list, int64_t deadline_ns);
 
+/*
+ * getnameinfo(3), the other way round, and in the same way.  NI_NUMERICHOST and NI_NUMERICSERV need neither files nor
+ * servers.
+ *
+ * Returns 0 or EAI_xxx, EAI_INTR and EAI_CANCELED as above; the buffers are changed only on success.
+ *
+ * May switch.
+ */
+struct sockaddr;
+VTHREAD_API int vthread_getnameinfo(const struct sockaddr *address, socklen_t length, char *host, socklen_t host_size,
+                                    char *service, socklen_t service_size, int flags);
+VTHREAD_API int vthread_getnameinfo_until(const struct sockaddr *address, socklen_t length, char *host,
+                                          socklen_t host_size, char *service, socklen_t service_size, int flags,
+                                          int64_t deadline_ns);
+
 /* ---- files ---- */
 
 /*
  * The system's calls of these names, as blocking sections (vthread_blocking_begin): a disk, or a server behind
  * the path, cannot be waited for, so the carrier is blocked, and a spare one takes over meanwhile.  Neither
- * deadlines nor interrupts end them.  For others that block (fallocate, readdir, flock ...) there is
+ * deadlines nor interrupts end them.  For others that block (fallocate, readdir ...) there is
  * vthread_blocking_call.  To read and write at the file's position: vthread_read, vthread_write.
  *
  * -ENOTSUP in the child of a fork.
@@ -110,6 +126,22 @@ struct stat;
 VTHREAD_API int vthread_stat(const char *path, struct stat *ret_stat);
 VTHREAD_API int vthread_rename(const char *from, const char *to);
 VTHREAD_API int vthread_unlink(const char *path);
+
+/*
+ * flock(2).  While another has the lock it is tried again and again, every 16 ms at least, for nothing
+ * tells that it is free; so there is no order among those who wait.
+ *
+ * operation: LOCK_SH, LOCK_EX or LOCK_UN, with LOCK_NB or without (<sys/file.h>).
+ *
+ * Returns 0 or
+ *   EWOULDBLOCK  another has it, and LOCK_NB was given
+ *   ECANCELED    the descriptor was closed meanwhile, with vthread_close
+ *   EINVAL, EBADF, EINTR, ETIMEDOUT, ENOMEM, ENOTSUP, EDEADLK
+ *
+ * May switch.
+ */
+VTHREAD_API int vthread_flock(int fd, int operation);
+VTHREAD_API int vthread_flock_until(int fd, int operation, int64_t deadline_ns);
 
 #ifdef __cplusplus
 }

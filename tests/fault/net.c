@@ -78,6 +78,59 @@ static int looks_up(void)
     return code == 0 ? 0 : ENOMEM;
 }
 
+static int names_port(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char service[64]; /* for which a file is enough */
+    int code = vthread_getnameinfo((struct sockaddr *)&a, sizeof a, NULL, 0, service, sizeof service, 0);
+
+    EXPECT(code == 0 || code == EAI_MEMORY || code == EAI_AGAIN);
+    return code == 0 ? 0 : ENOMEM;
+}
+
+/* ---- two that cannot make a thread, at once ---- */
+
+static atomic_int creators;
+
+/* Neither fails before both have tried: each counts on the other's. */
+static bool fault_of_both(enum fault_site site)
+{
+    if (site != FAULT_THREAD || !fault_mine)
+        return false;
+    atomic_fetch_add(&creators, 1);
+    while (atomic_load(&creators) < 2)
+        usleep(200);
+    return true;
+}
+
+static void *look_up_in_vain(void *arg)
+{
+    struct addrinfo *list;
+
+    fault_mine = true;
+    EXPECT(vthread_getaddrinfo_until("localhost", "80", NULL, &list, vthread_after_ms(60000)) == EAI_AGAIN);
+    fault_mine = false;
+    return arg;
+}
+
+static void lookups_fail_together(void)
+{
+    vthread_attr_t attr = {.kind = VTHREAD_KIND_PLATFORM};
+    vthread_t t[2];
+
+    while (fault_alive() > 0) /* a worker of the lookup before would do theirs, too */
+        usleep(200);
+    fault_mine = false;
+    fault_set_hook(fault_of_both);
+    for (int i = 0; i < 2; i++)
+        EXPECT(vthread_create(&t[i], &attr, look_up_in_vain, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        EXPECT(vthread_join(t[i], NULL) == 0);
+    fault_set_hook(NULL);
+    EXPECT(atomic_load(&creators) == 2);
+    printf("getaddrinfo: survived two failures at once\n");
+}
+
 static int dials(void)
 {
     int fd = vthread_dial_tcp(address);
@@ -128,6 +181,8 @@ int main(void)
     fault_each("wait", SITES_MEMORY, 1, true, waits, check_renewed);
     fault_each("sendfile", SITES_MEMORY, 1, true, copies_file, check_renewed);
     fault_each("getaddrinfo", SITES_ALL, 1, true, looks_up, check);
+    fault_each("getnameinfo", SITES_ALL, 1, true, names_port, check);
+    lookups_fail_together();
     snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(a.sin_port));
     fault_each("dial", SITES_ALL, 1, true, dials, check);
     EXPECT(vthread_close(listener) == 0);

@@ -79,17 +79,21 @@ static void test_out_of_descriptors(void)
 static bool new_calls_refuse(int fd)
 {
     struct pollfd p = {fd, POLLIN, 0};
+    struct sockaddr_in any = {.sin_family = AF_INET};
     struct addrinfo *list;
+    char host[64];
     char c;
 
     return vthread_recv(fd, &c, 1, 0) == -ENOTSUP && vthread_recv(fd, &c, 1, MSG_OOB) == -ENOTSUP &&
            vthread_send(fd, &c, 1, 0) == -ENOTSUP && vthread_poll(&p, 1) == -ENOTSUP &&
            vthread_sendfile(fd, fd, NULL, 1) == -ENOTSUP && vthread_splice(fd, NULL, fd, NULL, 1, 0) == -ENOTSUP &&
-           vthread_fd_set_deadline(fd, VTHREAD_NOW, VTHREAD_NOW) == ENOTSUP &&
+           vthread_tee(fd, fd, 1, 0) == -ENOTSUP && vthread_fd_set_deadline(fd, VTHREAD_NOW, VTHREAD_NOW) == ENOTSUP &&
            vthread_fd_set_interrupt_closes(fd, true) == ENOTSUP && vthread_waitpid(-1, NULL, 0) == -ENOTSUP &&
            vthread_getaddrinfo("127.0.0.1", "1", NULL, &list) == EAI_SYSTEM &&
+           vthread_getnameinfo((struct sockaddr *)&any, sizeof any, host, sizeof host, NULL, 0, NI_NUMERICHOST) ==
+               EAI_SYSTEM &&
            vthread_open("/dev/null", O_RDONLY, 0) == -ENOTSUP && vthread_pread(fd, &c, 1, 0) == -ENOTSUP &&
-           vthread_fsync(fd) == ENOTSUP;
+           vthread_fsync(fd) == ENOTSUP && vthread_flock(fd, 1) == ENOTSUP;
 }
 
 static void test_fork(void)

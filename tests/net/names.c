@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names: vthread_getaddrinfo, and dialling by them.
+ * Names: vthread_getaddrinfo, vthread_getnameinfo, and dialling by them.
  *
  * This program has a getaddrinfo of its own, which knows the names of the domain "test" and leaves the others to the C
- * library's.  So a name server that does not answer does so when the test says, and not before.
+ * library's; and a getnameinfo that asks no server.  So a name server that does not answer does so when the test says,
+ * and not before.
  */
 #include "net_test.h"
 
@@ -94,6 +95,29 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
                                               : EAI_NONAME;
 }
 
+typedef int getnameinfo_fn(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int);
+
+static getnameinfo_fn *real_name;
+
+/* Every host is called host.test, which at 127.0.0.9 takes as long to find out as hang.test. */
+int getnameinfo(const struct sockaddr *address, socklen_t length, char *host, socklen_t host_size, char *service,
+                socklen_t service_size, int flags)
+{
+    static const char name[] = "host.test";
+    const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+    char number[64];
+    int code = real_name(address, length, number, sizeof number, service, service_size, flags | NI_NUMERICHOST);
+
+    if (code != 0 || host == NULL || host_size == 0)
+        return code;
+    if (!(flags & NI_NUMERICHOST) && in->sin_family == AF_INET && in->sin_addr.s_addr == htonl(0x7f000009))
+        hang();
+    if (host_size < sizeof name)
+        return EAI_OVERFLOW;
+    strcpy(host, flags & NI_NUMERICHOST ? number : name);
+    return 0;
+}
+
 /* ---- answers ---- */
 
 static void check_like_system(const char *node, const char *service, const struct addrinfo *hints)
@@ -152,6 +176,51 @@ static void test_answers(void)
     freeaddrinfo(list);
 }
 
+static struct sockaddr_in address_of(const char *text, int port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+
+    CHECK_EQ(inet_pton(AF_INET, text, &a.sin_addr), 1);
+    return a;
+}
+
+static void check_name_like_here(const struct sockaddr *a, socklen_t length, socklen_t host_size,
+                                 socklen_t service_size, int flags)
+{
+    char ours[2][64] = {"before", "before"};
+    char theirs[2][64] = {"before", "before"};
+    int code = getnameinfo(a, length, host_size > 0 ? theirs[0] : NULL, host_size, service_size > 0 ? theirs[1] : NULL,
+                           service_size, flags);
+
+    CHECK_EQ(vthread_getnameinfo(a, length, host_size > 0 ? ours[0] : NULL, host_size,
+                                 service_size > 0 ? ours[1] : NULL, service_size, flags),
+             code);
+    for (int i = 0; i < 2; i++)
+        CHECK(strcmp(ours[i], code == 0 ? theirs[i] : "before") == 0);
+}
+
+static void test_names_of_addresses(void)
+{
+    static const int flags[] = {0, NI_NUMERICHOST, NI_NUMERICSERV, NI_NUMERICHOST | NI_NUMERICSERV, NI_DGRAM};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in four[] = {address_of("127.0.0.1", 80), address_of("127.0.0.1", 54321)};
+    char host[8];
+
+    for (size_t f = 0; f < sizeof flags / sizeof flags[0]; f++)
+        for (socklen_t size = 0; size <= 64; size += 4) { /* of which some are too small */
+            for (size_t i = 0; i < 2; i++) {
+                check_name_like_here((struct sockaddr *)&four[i], sizeof four[i], size, size, flags[f]);
+                check_name_like_here((struct sockaddr *)&four[i], sizeof four[i], size, 0, flags[f]);
+                check_name_like_here((struct sockaddr *)&four[i], sizeof four[i], 0, size, flags[f]);
+            }
+            check_name_like_here((struct sockaddr *)&six, sizeof six, size, size, flags[f]);
+        }
+    check_name_like_here((struct sockaddr *)&four[0], 2, 64, 64, 0);
+    four[0].sin_family = 12345;
+    check_name_like_here((struct sockaddr *)&four[0], sizeof four[0], 64, 64, 0);
+    CHECK_EQ(vthread_getnameinfo(NULL, 0, host, sizeof host, NULL, 0, 0), EAI_FAMILY);
+}
+
 /* ---- what ends a wait ---- */
 
 static int64_t job_deadline_ns;
@@ -200,6 +269,53 @@ static void test_ends_of_waits(void)
     set_open(true);
     await_hanging(0);
     CHECK_EQ((intptr_t)look_up(NULL), 0);
+}
+
+static void *look_up_name(void *arg)
+{
+    struct sockaddr_in a = address_of("127.0.0.9", 80);
+    char host[64] = "";
+    int code =
+        vthread_getnameinfo_until((struct sockaddr *)&a, sizeof a, host, sizeof host, NULL, 0, 0, job_deadline_ns);
+
+    (void)arg;
+    CHECK(strcmp(host, code == 0 ? "host.test" : "") == 0);
+    return (void *)(intptr_t)code;
+}
+
+static vthread_t start_name(bool platform)
+{
+    vthread_attr_t attr = {.kind = platform ? VTHREAD_KIND_PLATFORM : VTHREAD_KIND_VIRTUAL};
+    vthread_t t;
+
+    CHECK_EQ(vthread_create(&t, &attr, look_up_name, NULL), 0);
+    return t;
+}
+
+static void test_ends_of_waits_for_names(void)
+{
+    set_open(false);
+    for (int platform = 0; platform < 2; platform++) {
+        job_deadline_ns = VTHREAD_FOREVER;
+        vthread_t t = start_name(platform);
+
+        await_hanging(platform + 1);
+        await_parked(t);
+        CHECK_EQ(vthread_interrupt(t), 0);
+        CHECK_EQ(join(t), EAI_INTR);
+    }
+    for (int platform = 0; platform < 2; platform++) {
+        job_deadline_ns = VTHREAD_NOW;
+        CHECK_EQ(join(start_name(platform)), EAI_CANCELED);
+        job_deadline_ns = vthread_after_ms(5); /* it may be over before anybody has begun */
+        CHECK_EQ(join(start_name(platform)), EAI_CANCELED);
+    }
+    job_deadline_ns = VTHREAD_FOREVER;
+    vthread_interrupt(vthread_self());
+    CHECK_EQ((intptr_t)look_up_name(NULL), EAI_INTR);
+    set_open(true);
+    await_hanging(0);
+    CHECK_EQ((intptr_t)look_up_name(NULL), 0);
 }
 
 /* Many at once: some run, the others queue, and may leave; carriers are not needed for it. */
@@ -330,11 +446,18 @@ static void test_silent_address(void)
 int main(void)
 {
     static const struct test tests[] = {
-        {"answers", test_answers, false}, {"ends of waits", test_ends_of_waits, false},  {"many", test_many, false},
-        {"dial", test_dial, false},       {"silent address", test_silent_address, true}, {NULL, NULL, false},
+        {"names of addresses", test_names_of_addresses, false},
+        {"ends of waits for names", test_ends_of_waits_for_names, false},
+        {"answers", test_answers, false},
+        {"ends of waits", test_ends_of_waits, false},
+        {"many", test_many, false},
+        {"dial", test_dial, false},
+        {"silent address", test_silent_address, true},
+        {NULL, NULL, false},
     };
 
     real = (getaddrinfo_fn *)dlsym(RTLD_NEXT, "getaddrinfo");
-    CHECK(real != NULL);
+    real_name = (getnameinfo_fn *)dlsym(RTLD_NEXT, "getnameinfo");
+    CHECK(real != NULL && real_name != NULL);
     return run_tests(tests);
 }

@@ -87,13 +87,13 @@ static inline intptr_t join(vthread_t t)
 /* Until the thread waits for something. */
 static inline void await_parked(vthread_t t)
 {
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < 50000; i++) {
         vthread_public_state_t s = vthread_public_state(t);
 
         if (s == VTHREAD_PUBLIC_WAITING || s == VTHREAD_PUBLIC_TIMED_WAITING)
             return;
         CHECK(s != VTHREAD_PUBLIC_TERMINATED);
-        vthread_sleep_ms(1);
+        vthread_sleep_ns(100 * 1000);
     }
     CHECK(!"the thread parks");
 }

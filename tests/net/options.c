@@ -302,6 +302,64 @@ static void test_interrupt_closes_or_not(void)
     close_pair(fds);
 }
 
+/* The flag stays set, and the next calls say the same, for as long as the program looks at their results only. */
+static void *read_after_read(void *arg)
+{
+    const struct call *call = arg;
+    char c;
+
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(vthread_read(call->fd, &c, 1), -ECANCELED);
+    CHECK_EQ(vthread_write(call->fd, "x", 1), -ECANCELED);
+    CHECK(vthread_interrupted());
+    CHECK_EQ(vthread_read(call->fd, &c, 1), -ECANCELED);
+    return NULL;
+}
+
+static void test_calls_after_an_interrupt(void)
+{
+    static struct call call;
+    int fds[2];
+    vthread_t t;
+
+    for (int foreign = 0; foreign < 2; foreign++) {
+        call = prepare(READ, foreign, fds);
+        CHECK_EQ(vthread_fd_set_interrupt_closes(fds[0], true), 0);
+        t = spawn(read_after_read, (intptr_t)&call);
+        await_parked(t);
+        CHECK_EQ(vthread_interrupt(t), 0);
+        join(t);
+        close_pair(fds);
+    }
+}
+
+/* Files are not waited for, so no interrupt ends a call on them, or closes them. */
+static void *use_file(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    char c;
+
+    CHECK_EQ(vthread_interrupt(vthread_self()), 0);
+    CHECK_EQ(vthread_write(fd, "ab", 2), 2);
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    CHECK_EQ(vthread_read(fd, &c, 1), 1);
+    CHECK(vthread_interrupted());
+    CHECK_EQ(vthread_read(fd, &c, 1), 1);
+    return NULL;
+}
+
+static void test_interrupts_and_files(void)
+{
+    char path[] = "/tmp/vthread-test-XXXXXX";
+    int fd = mkostemp(path, O_CLOEXEC);
+
+    CHECK(fd >= 0);
+    unlink(path);
+    CHECK_EQ(vthread_fd_set_interrupt_closes(fd, true), 0);
+    join(spawn(use_file, fd));
+    CHECK_EQ(vthread_close(fd), 0);
+}
+
 /* Many are interrupted at once, and the descriptor closed by its owner meanwhile: once, and nobody else's. */
 static void test_interrupts_and_close(void)
 {
@@ -358,6 +416,8 @@ int main(void)
         {"deadline moved about", test_deadline_moved_about, false},
         {"interrupt closes", test_interrupt_closes, false},
         {"interrupt closes or not", test_interrupt_closes_or_not, false},
+        {"calls after an interrupt", test_calls_after_an_interrupt, false},
+        {"interrupts and files", test_interrupts_and_files, false},
         {"interrupts and close", test_interrupts_and_close, false},
         {"refusals", test_refusals, false},
         {NULL, NULL, false},

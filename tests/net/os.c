@@ -3,6 +3,7 @@
 #include "net_test.h"
 
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 /* ---- files ---- */
@@ -244,6 +245,67 @@ static void test_many_children(void)
         CHECK_EQ(join(t[i]), children[i].pid);
 }
 
+/* ---- locks of files ---- */
+
+static atomic_int holders;
+
+/* In turns with others, who have opened the file for themselves. */
+static void *lock_some(void *arg)
+{
+    char again[64];
+    int fd;
+
+    snprintf(again, sizeof again, "/proc/self/fd/%d", (int)(intptr_t)arg);
+    fd = vthread_open(again, O_RDWR, 0);
+    CHECK(fd >= 0);
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(vthread_flock(fd, LOCK_EX), 0);
+        CHECK_EQ(atomic_fetch_add(&holders, 1), 0);
+        vthread_yield();
+        CHECK_EQ(atomic_fetch_sub(&holders, 1), 1);
+        CHECK_EQ(vthread_flock(fd, LOCK_UN), 0);
+    }
+    CHECK_EQ(vthread_close(fd), 0);
+    return NULL;
+}
+
+static void *unlock_interrupted(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+
+    CHECK_EQ(vthread_interrupt(vthread_self()), 0);
+    CHECK_EQ(vthread_flock(fd, LOCK_UN), 0);
+    CHECK(vthread_interrupted());
+    return NULL;
+}
+
+static void test_flock(void)
+{
+    enum { N = 6 };
+    char file[] = "/tmp/vthread-test-XXXXXX";
+    int fd = mkostemp(file, O_CLOEXEC);
+    int other = open(file, O_RDWR | O_CLOEXEC);
+    vthread_t t[N];
+
+    CHECK(fd >= 0 && other >= 0);
+    unlink(file);
+    CHECK_EQ(vthread_flock(fd, LOCK_SH), 0);
+    CHECK_EQ(vthread_flock(other, LOCK_SH), 0);
+    CHECK_EQ(vthread_flock(other, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+    CHECK_EQ(vthread_flock_until(other, LOCK_EX, VTHREAD_NOW), ETIMEDOUT);
+    join(spawn(unlock_interrupted, fd));
+    CHECK_EQ(vthread_flock(other, LOCK_EX), 0);
+    CHECK_EQ(vthread_flock(other, LOCK_UN), 0);
+    CHECK_EQ(vthread_flock(fd, 0), EINVAL);
+    CHECK_EQ(vthread_flock(-1, LOCK_SH), EBADF);
+    for (int i = 0; i < N; i++)
+        t[i] = spawn(lock_some, fd);
+    for (int i = 0; i < N; i++)
+        join(t[i]);
+    CHECK_EQ(vthread_close(other), 0);
+    CHECK_EQ(vthread_close(fd), 0);
+}
+
 /* Without a descriptor left for a pidfd. */
 static void test_out_of_descriptors(void)
 {
@@ -269,6 +331,7 @@ int main(void)
         {"files", test_files, false},
         {"blocking open", test_blocking_open, false},
         {"renewed", test_renewed, false},
+        {"flock", test_flock, false},
         {"waitpid", test_waitpid, false},
         {"stopped child", test_stopped_child, false},
         {"two waiters", test_two_waiters, false},

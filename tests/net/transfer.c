@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sendfile and splice: the bytes, whatever they come from and go to; what ends a wait. */
+/* sendfile, splice and tee: the bytes, whatever they come from and go to; what ends a wait. */
 #include "net_test.h"
 
 #include <sys/eventfd.h>
@@ -311,6 +311,47 @@ static void test_splice(void)
     CHECK_EQ(vthread_close(file), 0);
 }
 
+static void *tee_one(void *arg)
+{
+    (void)arg;
+    return (void *)vthread_tee(job.in, job.out, 8, 0);
+}
+
+/* tee leaves what it copies, and copies it again. */
+static void test_tee(void)
+{
+    char buffer[8] = {0};
+    int a[2], b[2];
+    vthread_t t;
+
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
+        make_pair(nonblocking ? NONBLOCKING_PIPE : PIPE, a);
+        make_pair(PIPE, b);
+        CHECK_EQ(vthread_tee(a[0], b[1], 4, SPLICE_F_NONBLOCK), -EAGAIN);
+        CHECK_EQ(vthread_write(a[1], "abcdef", 6), 6);
+        CHECK_EQ(vthread_tee(a[0], b[1], 4, 0), 4);
+        CHECK_EQ(vthread_tee(a[0], b[1], 2, SPLICE_F_NONBLOCK), 2);
+        CHECK_EQ(vthread_read_full(b[0], buffer, 6), 6);
+        CHECK(memcmp(buffer, "abcdab", 6) == 0);
+        CHECK_EQ(vthread_read_full(a[0], buffer, 6), 6);
+        CHECK(memcmp(buffer, "abcdef", 6) == 0);
+        job.splice = false;
+        job.in = a[0];
+        job.out = b[1];
+        t = spawn(tee_one, 0);
+        await_parked(t);
+        CHECK_EQ(vthread_write(a[1], "x", 1), 1);
+        CHECK_EQ(join(t), 1);
+        CHECK_EQ(vthread_tee(a[0], a[1], 1, 0), -EINVAL); /* to itself */
+        CHECK_EQ(vthread_tee(-1, b[1], 1, 0), -EBADF);
+        CHECK_EQ(vthread_close(a[1]), 0);
+        CHECK_EQ(vthread_read(a[0], buffer, 1), 1);
+        CHECK_EQ(vthread_tee(a[0], b[1], 1, 0), 0); /* the end */
+        CHECK_EQ(vthread_close(a[0]), 0);
+        close_pair(b);
+    }
+}
+
 /* Several at both ends of one pipe, with readers and writers among them: nobody waits for another in a ring. */
 static void *splice_some(void *arg)
 {
@@ -385,6 +426,7 @@ int main(void)
         {"sendfile ends", test_sendfile_ends, false},
         {"splice ends", test_splice_ends, false},
         {"splice", test_splice, false},
+        {"tee", test_tee, false},
         {"splice crosswise", test_splice_crosswise, false},
         {"refusals", test_refusals, false},
         {NULL, NULL, false},
