@@ -37,7 +37,7 @@
 #define REAL_FUNCTIONS(F)                                                                                              \
     F(read) F(write) F(readv) F(writev) F(recv) F(recvfrom) F(recvmsg) F(send) F(sendto) F(sendmsg)                    \
     F(accept) F(accept4) F(connect)                                                                                    \
-    F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait)                                                 \
+    F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait) F(epoll_pwait2)                                           \
     F(sleep) F(usleep) F(nanosleep) F(clock_nanosleep) F(sched_yield)                                                  \
     F(close) F(dup) F(dup2) F(dup3) F(fclose) F(freopen) F(freopen64) F(close_range) F(closefrom)                      \
     F(socket) F(socketpair) F(pipe) F(pipe2) F(fcntl) F(fcntl64) F(ioctl)                                              \

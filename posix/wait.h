@@ -15,6 +15,13 @@ int wait_may_begin(void);
 MAY_SWITCH
 int wait_fd(int fd, int events, int64_t deadline_ns);
 
+/*
+ * For descriptors that were all open just now: how many are ready; 0: none in time; or -Exxx (-ECANCELED: one of
+ * them has been closed meanwhile, too; -EMFILE, -ENFILE: as vthread_poll).
+ */
+MAY_SWITCH
+int wait_poll(struct pollfd *fds, nfds_t count, int64_t deadline_ns);
+
 /* VTHREAD_FOREVER is for ever. */
 MAY_SWITCH
 int wait_until(int64_t deadline_ns);
