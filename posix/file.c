@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <termios.h>
 
 #include <vthread/sync.h>
 
@@ -14,10 +15,12 @@ static vthread_mutex_t locks[LOCKS];
 
 void file_lock(int fd)
 {
-    bool stays = wait_stay();
+    unsigned times = 0;
 
-    vthread_mutex_lock(&locks[(unsigned)fd % LOCKS]);
-    wait_leave(stays);
+    while (vthread_mutex_trylock(&locks[(unsigned)fd % LOCKS]) != 0) {
+        wait_turn();
+        wait_again(&times, VTHREAD_FOREVER); /* it may be blocked after all, if others use the file */
+    }
 }
 
 void file_unlock(int fd)
@@ -27,19 +30,26 @@ void file_unlock(int fd)
 
 NOINLINE bool file_is_nonblocking(int fd)
 {
-    int flags = REAL(fcntl)(fd, F_GETFL);
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
 
     return flags < 0 || (flags & O_NONBLOCK) != 0;
 }
 
-enum file_kind file_look(int fd)
+static bool is_terminal(int fd)
+{
+    struct termios t;
+
+    return RESULT(tcgetattr(fd, &t)) == 0;
+}
+
+NOINLINE enum file_kind file_look(int fd)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
+    if (RESULT(fstat(fd, &st)) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
         file_is_nonblocking(fd))
         return FILE_DIRECT;
-    return S_ISCHR(st.st_mode) && isatty(fd) ? FILE_TERMINAL : FILE_STREAM;
+    return S_ISCHR(st.st_mode) && is_terminal(fd) ? FILE_TERMINAL : FILE_STREAM;
 }
 
 NOINLINE int file_poll(int fd, int events)
@@ -55,5 +65,5 @@ NOINLINE bool file_is_stream_socket(int fd)
     int type = 0;
     socklen_t length = sizeof type;
 
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+    return RESULT(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length)) == 0 && type == SOCK_STREAM;
 }

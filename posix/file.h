@@ -25,7 +25,8 @@ bool file_is_stream_socket(int fd);
 
 /*
  * Between "poll says that it is there" and taking it, others keep away: those that take turns here, at least.
- * What is done in between does not wait.
+ * What is done in between does not wait.  Nobody queues for the lock: it would be handed to a thread that has
+ * to go on on one carrier, and that may be blocked, by someone who waits for this very lock.
  */
 MAY_SWITCH
 void file_lock(int fd);
