@@ -60,10 +60,10 @@ NOINLINE int file_poll(int fd, int events)
     return n > 0 ? p.revents : n;
 }
 
-NOINLINE bool file_is_stream_socket(int fd)
+NOINLINE int file_socket_type(int fd)
 {
     int type = 0;
     socklen_t length = sizeof type;
 
-    return RESULT(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length)) == 0 && type == SOCK_STREAM;
+    return RESULT(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length)) == 0 ? type : 0;
 }

@@ -20,8 +20,8 @@ bool file_is_nonblocking(int fd);
 /* What poll reports now, 0 or -Exxx. */
 int file_poll(int fd, int events);
 
-/* Does what is written in pieces count as one stream? */
-bool file_is_stream_socket(int fd);
+/* SOCK_STREAM: what is written in pieces counts as one stream; 0: it is no socket. */
+int file_socket_type(int fd);
 
 /*
  * Between "poll says that it is there" and taking it, others keep away: those that take turns here, at least.

@@ -43,7 +43,7 @@ static NOINLINE ssize_t try_receive(const struct receive *r, size_t done)
 /* Does the call want more than the n bytes that there were? */
 static bool wants_more(const struct receive *r, size_t done)
 {
-    return (r->flags & MSG_WAITALL) && done < r->size && r->message == NULL && file_is_stream_socket(r->fd);
+    return (r->flags & MSG_WAITALL) && done < r->size && r->message == NULL && file_socket_type(r->fd) == SOCK_STREAM;
 }
 
 /* After EAGAIN, or part of what is wanted. */

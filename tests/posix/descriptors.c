@@ -3,6 +3,7 @@
 #include "posix_test.h"
 
 #include <netdb.h>
+#include <sys/syscall.h>
 
 /* ---- every way to end a number while somebody waits for it ---- */
 
@@ -116,6 +117,36 @@ static void test_duplicates(void)
         CHECK_EQ(close(copy), 0);
         CHECK_EQ(close(fds[1]), 0);
     }
+}
+
+/* A number that went without our seeing it, and comes back with a connection. */
+static void *vthread_read_byte(void *arg)
+{
+    char byte;
+
+    return (void *)vthread_read((int)(intptr_t)arg, &byte, 1);
+}
+
+static void test_unseen_end(void)
+{
+    struct sockaddr_in address;
+    int listener = plain_listener(&address);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    int file = open("/proc/self/exe", O_RDONLY);
+    vthread_t t;
+    char byte;
+
+    CHECK_EQ(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+    CHECK_EQ(vthread_read(file, &byte, 1), 1); /* known as what cannot be waited for */
+    CHECK_EQ(syscall(SYS_close, file), 0);
+    CHECK_EQ(accept(listener, NULL, NULL), file);
+    t = spawn(vthread_read_byte, file);
+    await_parked(t);
+    CHECK_EQ(write(client, "x", 1), 1);
+    CHECK_EQ(join(t), 1);
+    CHECK_EQ(close(file), 0);
+    CHECK_EQ(close(client), 0);
+    CHECK_EQ(close(listener), 0);
 }
 
 /* Pipes whose O_NONBLOCK changes, and is noticed by net.h, too. */
@@ -308,6 +339,7 @@ int main(void)
         {"ends", test_ends, false},
         {"reuse", test_reuse, false},
         {"duplicates", test_duplicates, false},
+        {"unseen end", test_unseen_end, false},
         {"flags", test_flags, false},
         {"file locks", test_file_locks, false},
         {"children", test_children, false},
