@@ -35,6 +35,18 @@ NOINLINE bool file_is_nonblocking(int fd)
     return flags < 0 || (flags & O_NONBLOCK) != 0;
 }
 
+static bool is_waited_for(const struct stat *st)
+{
+    return !S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && !S_ISBLK(st->st_mode);
+}
+
+NOINLINE bool file_is_waited_for(int fd)
+{
+    struct stat st;
+
+    return RESULT(fstat(fd, &st)) == 0 && is_waited_for(&st);
+}
+
 static bool is_terminal(int fd)
 {
     struct termios t;
@@ -42,12 +54,13 @@ static bool is_terminal(int fd)
     return RESULT(tcgetattr(fd, &t)) == 0;
 }
 
-NOINLINE enum file_kind file_look(int fd)
+NOINLINE enum file_kind file_look(int fd, int events)
 {
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
     struct stat st;
 
-    if (RESULT(fstat(fd, &st)) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
-        file_is_nonblocking(fd))
+    if (flags < 0 || (flags & O_NONBLOCK) || (flags & O_ACCMODE) == (events == POLLIN ? O_WRONLY : O_RDONLY) ||
+        RESULT(fstat(fd, &st)) != 0 || !is_waited_for(&st))
         return FILE_DIRECT;
     return S_ISCHR(st.st_mode) && is_terminal(fd) ? FILE_TERMINAL : FILE_STREAM;
 }
@@ -60,10 +73,25 @@ NOINLINE int file_poll(int fd, int events)
     return n > 0 ? p.revents : n;
 }
 
-NOINLINE int file_socket_type(int fd)
+static NOINLINE int option_of(int fd, int option)
 {
-    int type = 0;
-    socklen_t length = sizeof type;
+    int value = 0;
+    socklen_t length = sizeof value;
 
-    return RESULT(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length)) == 0 ? type : 0;
+    return RESULT(getsockopt(fd, SOL_SOCKET, option, &value, &length)) == 0 ? value : 0;
+}
+
+int file_socket_type(int fd)
+{
+    return option_of(fd, SO_TYPE);
+}
+
+int file_socket_domain(int fd)
+{
+    return option_of(fd, SO_DOMAIN);
+}
+
+int file_socket_error(int fd)
+{
+    return option_of(fd, SO_ERROR);
 }

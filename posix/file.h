@@ -6,13 +6,16 @@
 #include "posix/hook.h"
 
 enum file_kind {
-    FILE_DIRECT,   /* not to be waited for (files, disks), or non-blocking, or not open: the libc's function */
+    FILE_DIRECT,   /* not to be waited for (files, disks), or non-blocking, or an error: the libc's function */
     FILE_STREAM,   /* blocks: pipes, eventfds, devices */
     FILE_TERMINAL, /* the same; writes may block although poll says that they will not */
 };
 
-/* Of a descriptor that is no socket. */
-enum file_kind file_look(int fd);
+/* Of a descriptor that is no socket, and is to be read (POLLIN) or written (POLLOUT). */
+enum file_kind file_look(int fd, int events);
+
+/* Is it open, and neither a file nor a disk? */
+bool file_is_waited_for(int fd);
 
 /* Did its user ask for EAGAIN? */
 bool file_is_nonblocking(int fd);
@@ -22,6 +25,8 @@ int file_poll(int fd, int events);
 
 /* SOCK_STREAM: what is written in pieces counts as one stream; 0: it is no socket. */
 int file_socket_type(int fd);
+int file_socket_domain(int fd);
+int file_socket_error(int fd); /* and it has been told then */
 
 /*
  * Between "poll says that it is there" and taking it, others keep away: those that take turns here, at least.

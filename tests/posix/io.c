@@ -308,6 +308,28 @@ static void test_interrupts(void)
     }
 }
 
+/* What does not wait is not interrupted. */
+static void *use_file(void *arg)
+{
+    char path[] = "/tmp/vthread-posix-XXXXXX";
+    int fd = mkstemp(path);
+    char data[8];
+
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(vthread_interrupt(vthread_self()), 0);
+    CHECK_EQ(write(fd, "abcd", 4), 4);
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    CHECK_EQ(read(fd, data, sizeof data), 4);
+    CHECK(vthread_interrupted());
+    CHECK_EQ(close(fd), 0);
+    return arg;
+}
+
+static void test_interrupted_files(void)
+{
+    join(spawn(use_file, 0));
+}
+
 /* Part of it has gone out: the count first, then the error. */
 static void *interrupted_write(void *arg)
 {
@@ -442,6 +464,7 @@ int main(void)
         {"flags stay", test_flags_stay, false},
         {"timeouts", test_timeouts, false},
         {"interrupts", test_interrupts, false},
+        {"interrupted files", test_interrupted_files, false},
         {"interrupted writes", test_interrupted_writes, false},
         {"broken pipes", test_broken_pipes, false},
         {"files", test_files, false},
