@@ -47,6 +47,20 @@ NOINLINE bool file_is_waited_for(int fd)
     return RESULT(fstat(fd, &st)) == 0 && is_waited_for(&st);
 }
 
+NOINLINE bool file_is_pipe(int fd)
+{
+    struct stat st;
+
+    return RESULT(fstat(fd, &st)) == 0 && S_ISFIFO(st.st_mode);
+}
+
+NOINLINE bool file_is_writable(int fd)
+{
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
+
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 static bool is_terminal(int fd)
 {
     struct termios t;

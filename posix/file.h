@@ -7,15 +7,19 @@
 
 enum file_kind {
     FILE_DIRECT,   /* not to be waited for (files, disks), or non-blocking, or an error: the libc's function */
-    FILE_STREAM,   /* blocks: pipes, eventfds, devices */
+    FILE_STREAM,   /* blocks: pipes, eventfds, devices, sockets */
     FILE_TERMINAL, /* the same; writes may block although poll says that they will not */
 };
 
-/* Of a descriptor that is no socket, and is to be read (POLLIN) or written (POLLOUT). */
+/* Of a descriptor that is to be read (POLLIN) or written (POLLOUT). */
 enum file_kind file_look(int fd, int events);
 
 /* Is it open, and neither a file nor a disk? */
 bool file_is_waited_for(int fd);
+
+bool file_is_pipe(int fd);
+
+bool file_is_writable(int fd); /* was it opened for that? */
 
 /* Did its user ask for EAGAIN? */
 bool file_is_nonblocking(int fd);

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 
 #include "posix/file.h"
+#include "posix/io.h"
 #include "posix/wait.h"
 
 /* ---- sockets ---- */
@@ -223,7 +224,7 @@ static ssize_t transmit(const struct transmit *t)
     return n;
 }
 
-static size_t sum(const struct iovec *vector, size_t count)
+size_t io_size(const struct iovec *vector, size_t count)
 {
     size_t size = 0;
 
@@ -309,7 +310,7 @@ static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_
 
 static ssize_t write_file(int fd, const struct iovec *vector, int count)
 {
-    size_t size = sum(vector, (size_t)count);
+    size_t size = io_size(vector, (size_t)count);
     enum file_kind kind = file_look(fd, POLLOUT);
     bool began;
     ssize_t n;
@@ -326,7 +327,7 @@ static ssize_t write_file(int fd, const struct iovec *vector, int count)
 /* Not a vector that the kernel would complain of. */
 static bool is_vector(const struct iovec *vector, int count)
 {
-    return vector != NULL && count > 0 && count <= IOV_MAX && sum(vector, (size_t)count) > 0;
+    return vector != NULL && count > 0 && count <= IOV_MAX && io_size(vector, (size_t)count) > 0;
 }
 
 /* The same, but there are messages of no bytes. */
@@ -394,7 +395,7 @@ HOOK ssize_t writev(int fd, const struct iovec *vector, int count)
 
     if (!PARKS() || !is_vector(vector, count))
         return REAL(writev)(fd, vector, count);
-    t.size = sum(vector, (size_t)count);
+    t.size = io_size(vector, (size_t)count);
     n = transmit(&t);
     if (n == -ENOTSOCK)
         n = write_file(fd, vector, count);
@@ -423,15 +424,25 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags, str
                                              : park_recv(fd, buffer, size, flags, from, length);
 }
 
-HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+static NOINLINE ssize_t recvmsg_now(int fd, struct msghdr *message, int flags)
+{
+    return RESULT(REAL(recvmsg)(fd, message, flags));
+}
+
+ssize_t io_receive_message(int fd, struct msghdr *message, int flags)
 {
     struct receive r = {.fd = fd, .flags = flags, .message = message};
 
-    if (!PARKS() || (flags & NEVER_WAITS) || message == NULL || !is_message(message))
-        return REAL(recvmsg)(fd, message, flags);
-    r.size = sum(message->msg_iov, message->msg_iovlen);
+    if ((flags & NEVER_WAITS) || message == NULL || !is_message(message))
+        return recvmsg_now(fd, message, flags);
+    r.size = io_size(message->msg_iov, message->msg_iovlen);
     r.control_size = message->msg_controllen;
-    return posix_result(receive(&r));
+    return receive(&r);
+}
+
+HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    return PARKS() ? posix_result(io_receive_message(fd, message, flags)) : REAL(recvmsg)(fd, message, flags);
 }
 
 HOOK ssize_t send(int fd, const void *buffer, size_t size, int flags)
@@ -450,14 +461,24 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t size, int flags, const st
                                                                : posix_result(transmit(&t));
 }
 
-HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+static NOINLINE ssize_t sendmsg_now(int fd, const struct msghdr *message, int flags)
+{
+    return RESULT(REAL(sendmsg)(fd, message, flags));
+}
+
+ssize_t io_send_message(int fd, const struct msghdr *message, int flags)
 {
     struct transmit t = {.fd = fd, .flags = flags | MSG_NOSIGNAL, .message = message};
 
-    if (!PARKS() || (flags & (MSG_DONTWAIT | MSG_FASTOPEN)) || message == NULL || !is_message(message))
-        return REAL(sendmsg)(fd, message, flags);
-    t.size = sum(message->msg_iov, message->msg_iovlen);
-    return posix_result(transmit(&t));
+    if ((flags & (MSG_DONTWAIT | MSG_FASTOPEN)) || message == NULL || !is_message(message))
+        return sendmsg_now(fd, message, flags);
+    t.size = io_size(message->msg_iov, message->msg_iovlen);
+    return transmit(&t);
+}
+
+HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    return PARKS() ? posix_result(io_send_message(fd, message, flags)) : REAL(sendmsg)(fd, message, flags);
 }
 
 /* ---- the same as Debian's builds call them, with the size of the buffer (_FORTIFY_SOURCE) ---- */

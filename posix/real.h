@@ -24,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -37,6 +38,7 @@
 /* clang-format off */
 #define REAL_FUNCTIONS(F)                                                                                              \
     F(read) F(write) F(readv) F(writev) F(recv) F(recvfrom) F(recvmsg) F(send) F(sendto) F(sendmsg)                    \
+    F(sendfile) F(splice) F(tee) F(vmsplice) F(recvmmsg) F(sendmmsg) \
     F(eventfd_read) F(eventfd_write) F(accept) F(accept4) F(connect)                                                                                    \
     F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait) F(epoll_pwait2)                                           \
     F(sleep) F(usleep) F(nanosleep) F(clock_nanosleep) F(sched_yield)                                                  \

@@ -66,6 +66,17 @@ int wait_poll(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
     return n;
 }
 
+ssize_t wait_sendfile(int out, int in, off_t *offset, size_t count, int64_t deadline_ns)
+{
+    bool stays = wait_stay();
+    ssize_t n = vthread_sendfile_until(out, in, offset, count, deadline_ns);
+
+    if (n < 0)
+        n = -not_interrupted((int)-n);
+    wait_leave(stays);
+    return n;
+}
+
 int wait_until(int64_t deadline_ns)
 {
     bool stays;

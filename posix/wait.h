@@ -22,6 +22,10 @@ int wait_fd(int fd, int events, int64_t deadline_ns);
 MAY_SWITCH
 int wait_poll(struct pollfd *fds, nfds_t count, int64_t deadline_ns);
 
+/* As vthread_sendfile. */
+MAY_SWITCH
+ssize_t wait_sendfile(int out, int in, off_t *offset, size_t count, int64_t deadline_ns);
+
 /* VTHREAD_FOREVER is for ever. */
 MAY_SWITCH
 int wait_until(int64_t deadline_ns);

@@ -206,6 +206,32 @@ static void test_writes_are_whole(void)
         }
 }
 
+static void *vmsplice_byte(void *arg)
+{
+    struct iovec v = {much, 1};
+
+    return (void *)outcome_of(vmsplice((int)(intptr_t)arg, &v, 1, 0));
+}
+
+static void test_vmsplice(void)
+{
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) { /* which it does not care for */
+        int fds[2];
+        vthread_t t;
+
+        CHECK_EQ(pipe2(fds, O_NONBLOCK), 0);
+        while (write(fds[1], much, 65536) > 0)
+            ;
+        if (!nonblocking)
+            CHECK_EQ(fcntl(fds[1], F_SETFL, 0), 0);
+        t = spawn(vmsplice_byte, fds[1]);
+        await_parked(t);
+        CHECK(read(fds[0], much, 65536) > 0);
+        CHECK_EQ(join(t), 1);
+        plain_close_pair(fds);
+    }
+}
+
 static void test_nonblocking(void)
 {
     char data[8];
@@ -460,6 +486,7 @@ int main(void)
         {"waitall, peek", test_waitall, false},
         {"datagrams", test_datagrams, false},
         {"writes are whole", test_writes_are_whole, false},
+        {"vmsplice", test_vmsplice, false},
         {"non-blocking", test_nonblocking, false},
         {"flags stay", test_flags_stay, false},
         {"timeouts", test_timeouts, false},

@@ -9,6 +9,7 @@
  */
 #include "posix_test.h"
 
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 
 enum { NOT_TOUCHED = 4242, ROOM = 32, LARGE = 1 << 20, SHORT_MS = 2, PARTLY = 1 << 30, HIGH_FD = 60 };
@@ -209,6 +210,63 @@ static intptr_t do_recvmsg_wrong(void)
     return recvmsg(now.near, &message, 0);
 }
 
+/* Two messages: which of them came, and how long they are. */
+static intptr_t receive_messages(int flags, struct timespec *timeout)
+{
+    struct iovec v[2] = {{now.out.bytes, 5}, {now.out.bytes + 5, 5}};
+    struct mmsghdr messages[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}},
+                                  {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+    intptr_t n = recvmmsg(now.near, messages, 2, flags, timeout);
+
+    now.out.extra = (intptr_t)(messages[0].msg_len + 100 * messages[1].msg_len);
+    return n;
+}
+
+static intptr_t do_recvmmsg_one(void)
+{
+    return receive_messages(MSG_WAITFORONE, NULL);
+}
+
+static intptr_t do_recvmmsg_timeout(void)
+{
+    return receive_messages(0, &(struct timespec){0, 1});
+}
+
+static intptr_t do_recvmmsg_wrong(void)
+{
+    return receive_messages(0, &(struct timespec){0, -1});
+}
+
+static intptr_t do_recvmmsg_dontwait(void)
+{
+    return receive_messages(MSG_DONTWAIT, NULL);
+}
+
+/* To where there is always room. */
+static intptr_t do_splice(void)
+{
+    int sink[2];
+    intptr_t n;
+
+    CHECK_EQ(pipe(sink), 0);
+    n = splice(now.near, NULL, sink[1], NULL, 5, 0);
+    syscall(SYS_close, sink[0]); /* errno stays */
+    syscall(SYS_close, sink[1]);
+    return n;
+}
+
+static intptr_t do_tee(void)
+{
+    int sink[2];
+    intptr_t n;
+
+    CHECK_EQ(pipe(sink), 0);
+    n = tee(now.near, sink[1], 5, 0);
+    syscall(SYS_close, sink[0]);
+    syscall(SYS_close, sink[1]);
+    return n;
+}
+
 static intptr_t do_eventfd_read(void)
 {
     eventfd_t value = 0;
@@ -319,6 +377,79 @@ static intptr_t do_sendmsg_large(void)
 static intptr_t do_sendmsg_nothing(void)
 {
     return send_message(0);
+}
+
+static intptr_t send_messages(size_t size)
+{
+    struct iovec v[2] = {{large, size}, {large, 5}};
+    struct mmsghdr messages[2] = {{.msg_hdr = {.msg_iov = &v[0], .msg_iovlen = 1}},
+                                  {.msg_hdr = {.msg_iov = &v[1], .msg_iovlen = 1}}};
+    intptr_t n = sendmmsg(now.near, messages, 2, 0);
+
+    if (n == 2)
+        now.out.extra = (intptr_t)(messages[0].msg_len + messages[1].msg_len);
+    return n;
+}
+
+static intptr_t do_sendmmsg(void)
+{
+    return send_messages(5);
+}
+
+static intptr_t do_sendmmsg_large(void)
+{
+    return send_messages(LARGE);
+}
+
+static int file_of(size_t size)
+{
+    char path[] = "/tmp/vthread-posix-XXXXXX";
+    int fd = mkstemp(path);
+
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(ftruncate(fd, (off_t)size), 0);
+    return fd;
+}
+
+static intptr_t send_file(size_t size, size_t count)
+{
+    int fd = file_of(size);
+    off_t at = 1;
+    intptr_t n = sendfile(now.near, fd, &at, count);
+
+    if (n < 0 || (size_t)n == count)
+        now.out.extra = at;
+    syscall(SYS_close, fd);
+    return n;
+}
+
+static intptr_t do_sendfile(void)
+{
+    return send_file(6, 5);
+}
+
+static intptr_t do_sendfile_to_the_end(void)
+{
+    return send_file(6, 100);
+}
+
+static intptr_t do_sendfile_large(void)
+{
+    return send_file(LARGE, LARGE - 1);
+}
+
+static intptr_t do_splice_out(void)
+{
+    int source[2];
+    intptr_t n;
+
+    CHECK_EQ(pipe(source), 0);
+    CHECK_EQ(write(source[1], "hello", 5), 5);
+    set_errno(NOT_TOUCHED);
+    n = splice(source[0], NULL, now.near, NULL, 5, 0);
+    syscall(SYS_close, source[0]);
+    syscall(SYS_close, source[1]);
+    return n;
 }
 
 static intptr_t do_eventfd_write(void)
@@ -464,6 +595,12 @@ static const struct call reading[] = {
     CALL(recvmsg_waitall_control, WHOLE),
     CALL(recvmsg_nothing, NONE),
     CALL(recvmsg_wrong, 0),
+    CALL(recvmmsg_one, 0),
+    CALL(recvmmsg_timeout, 0),
+    CALL(recvmmsg_wrong, 0),
+    CALL(recvmmsg_dontwait, 0),
+    CALL(splice, 0),
+    CALL(tee, 0),
     CALL(eventfd_read, EIGHT),
     CALL(poll_in, EIGHT),
     CALL(poll_in_etc, EIGHT),
@@ -492,6 +629,12 @@ static const struct call writing[] = {
     CALL(sendmsg, 0),
     CALL(sendmsg_large, WHOLE),
     CALL(sendmsg_nothing, 0),
+    CALL(sendmmsg, 0),
+    CALL(sendmmsg_large, WHOLE),
+    CALL(sendfile, 0),
+    CALL(sendfile_to_the_end, 0),
+    CALL(sendfile_large, WHOLE),
+    CALL(splice_out, 0),
     CALL(eventfd_write, EIGHT),
     CALL(poll_out, EIGHT),
     CALL(poll_now, EIGHT),
