@@ -80,18 +80,15 @@ static bool wants_more(const struct receive *r, size_t done)
 /* After EAGAIN, or part of what is wanted. */
 static NOINLINE ssize_t receive_slowly(const struct receive *r, size_t done)
 {
-    int64_t deadline_ns;
-    unsigned times = 0;
+    struct wait w = {.fd = r->fd, .events = POLLIN};
 
     if (file_is_nonblocking(r->fd))
         return done > 0 ? (ssize_t)done : -EAGAIN;
-    deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
+    w.deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
     for (;;) {
-        int error = wait_fd(r->fd, POLLIN, deadline_ns);
+        int error = wait_next(&w);
         ssize_t n;
 
-        if (error == 0)
-            error = wait_again(&times, deadline_ns);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -(error == ETIMEDOUT ? EAGAIN : error);
         n = try_receive(r, done);
@@ -100,7 +97,7 @@ static NOINLINE ssize_t receive_slowly(const struct receive *r, size_t done)
         if (n <= 0)
             return done > 0 ? (ssize_t)done : n;
         done += (size_t)n;
-        times = 0;
+        w.times = 0;
         if (!wants_more(r, done))
             return (ssize_t)done;
     }
@@ -180,19 +177,18 @@ static NOINLINE ssize_t try_transmit(const struct transmit *t, size_t done)
 
 static NOINLINE ssize_t transmit_slowly(const struct transmit *t, size_t done)
 {
-    int64_t deadline_ns;
-    unsigned times = 0;
+    struct wait w = {.fd = t->fd, .events = POLLOUT};
 
     if (file_is_nonblocking(t->fd))
         return done > 0 ? (ssize_t)done : -EAGAIN;
-    deadline_ns = wait_deadline_of(t->fd, SO_SNDTIMEO);
+    w.deadline_ns = wait_deadline_of(t->fd, SO_SNDTIMEO);
     for (;;) {
         ssize_t n = try_transmit(t, done);
         int error;
 
         if (n >= 0) {
             done += (size_t)n;
-            times = 0;
+            w.times = 0;
             if (done >= t->size)
                 return (ssize_t)done;
             continue;
@@ -201,9 +197,7 @@ static NOINLINE ssize_t transmit_slowly(const struct transmit *t, size_t done)
             return -error; /* what a unix socket tells those who wait: it was reset */
         if (n != -EAGAIN)
             return done > 0 ? (ssize_t)done : n;
-        error = wait_fd(t->fd, POLLOUT, deadline_ns);
-        if (error == 0)
-            error = wait_again(&times, deadline_ns);
+        error = wait_next(&w);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -(error == ETIMEDOUT ? EAGAIN : error);
     }
@@ -247,6 +241,8 @@ static NOINLINE ssize_t write_now(int fd, const struct iovec *vector, int count)
 
 static ssize_t read_file(int fd, const struct iovec *vector, int count)
 {
+    struct wait w = {.fd = fd, .events = POLLIN, .deadline_ns = VTHREAD_FOREVER};
+
     if (file_look(fd, POLLIN) == FILE_DIRECT)
         return read_now(fd, vector, count);
     for (;;) {
@@ -261,7 +257,7 @@ static ssize_t read_file(int fd, const struct iovec *vector, int count)
         file_unlock(fd);
         if (ready != 0)
             return n;
-        error = wait_fd(fd, POLLIN, VTHREAD_FOREVER);
+        error = wait_next(&w);
         if (error != 0)
             return -error;
     }
@@ -285,6 +281,7 @@ static ssize_t write_piece(int fd, const struct iovec *vector, int count, size_t
 
 static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_t size)
 {
+    struct wait w = {.fd = fd, .events = POLLOUT, .deadline_ns = VTHREAD_FOREVER};
     size_t done = 0;
 
     for (;;) {
@@ -302,7 +299,9 @@ static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_
         done += (size_t)n;
         if (ready != 0 && (n == 0 || done >= size))
             return (ssize_t)done;
-        error = wait_fd(fd, POLLOUT, VTHREAD_FOREVER);
+        if (n > 0)
+            w.times = 0;
+        error = wait_next(&w);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -error;
     }

@@ -302,7 +302,7 @@ static NOINLINE int epoll_now(int epoll, struct epoll_event *events, int n)
 static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t deadline_ns)
 {
     int error = wait_may_begin();
-    unsigned times = 0;
+    struct wait w = {.fd = epoll, .events = POLLIN, .deadline_ns = deadline_ns};
     int ready;
 
     if (error != 0)
@@ -311,9 +311,7 @@ static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t dead
         ready = epoll_now(epoll, events, n);
         if (ready != 0 || error == ETIMEDOUT)
             return (int)posix_result(ready);
-        error = wait_fd(epoll, POLLIN, deadline_ns);
-        if (error == 0)
-            error = wait_again(&times, deadline_ns); /* others that wait on the same set were faster */
+        error = wait_next(&w);
         if (error != 0 && error != ETIMEDOUT)
             return posix_fail(error);
     }

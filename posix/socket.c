@@ -19,7 +19,7 @@ static NOINLINE int accept_now(int fd, struct sockaddr *address, socklen_t *leng
 static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     int error = wait_may_begin();
-    int64_t deadline_ns = VTHREAD_NOW;
+    struct wait w = {.fd = fd, .events = POLLIN};
     int accepted;
 
     if (error != 0)
@@ -35,9 +35,9 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
         file_unlock(fd);
         if (accepted != -EAGAIN)
             return (int)posix_result(accepted);
-        if (deadline_ns == VTHREAD_NOW)
-            deadline_ns = wait_deadline_of(fd, SO_RCVTIMEO);
-        error = wait_fd(fd, POLLIN, deadline_ns);
+        if (!w.has_begun)
+            w.deadline_ns = wait_deadline_of(fd, SO_RCVTIMEO);
+        error = wait_next(&w);
         if (error != 0)
             return posix_fail(error == ETIMEDOUT ? EAGAIN : error);
     }

@@ -110,6 +110,22 @@ int wait_again(unsigned *times, int64_t deadline_ns)
     return error;
 }
 
+int wait_next(struct wait *w)
+{
+    int error;
+
+    if (!w->has_begun) {
+        w->generation = vthread_fd_generation(w->fd);
+        w->has_begun = true;
+    }
+    error = wait_fd(w->fd, w->events, w->deadline_ns);
+    if (error == 0)
+        error = wait_again(&w->times, w->deadline_ns);
+    if (error == 0 && vthread_fd_generation(w->fd) != w->generation)
+        error = ECANCELED;
+    return error;
+}
+
 NOINLINE int64_t wait_deadline_of(int fd, int option)
 {
     struct timeval limit = {0, 0};

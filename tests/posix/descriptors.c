@@ -97,6 +97,36 @@ static void test_reuse(void)
     FAILS(fcntl(first, F_GETFD), EBADF);
 }
 
+/* Who waits where no event tells looks again and again, and not at a stranger. */
+static struct sockaddr_un crowd;
+
+static void *send_to_crowd(void *arg)
+{
+    return (void *)outcome_of(sendto((int)(intptr_t)arg, "x", 1, 0, (struct sockaddr *)&crowd, sizeof crowd));
+}
+
+static void test_stranger(void)
+{
+    int receiver = socket(AF_UNIX, SOCK_DGRAM, 0);
+    int sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+    int others[2];
+    vthread_t t;
+
+    crowd = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(crowd.sun_path + 1, sizeof crowd.sun_path - 1, "vthread-posix-crowd-%d", (int)getpid());
+    CHECK_EQ(bind(receiver, (struct sockaddr *)&crowd, sizeof crowd), 0);
+    while (sendto(sender, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&crowd, sizeof crowd) == 1)
+        ;
+    make_pair(STREAM, others);
+    t = spawn(send_to_crowd, sender); /* that its own buffer has room is no help */
+    await_parked(t);
+    CHECK_EQ(dup2(others[1], sender), sender);
+    CHECK_EQ(join(t), -ECANCELED);
+    CHECK_EQ(close(receiver), 0);
+    CHECK_EQ(close(sender), 0);
+    plain_close_pair(others);
+}
+
 /* A duplicate outlives the one that it was made of. */
 static void test_duplicates(void)
 {
@@ -338,6 +368,7 @@ int main(void)
     static const struct test tests[] = {
         {"ends", test_ends, false},
         {"reuse", test_reuse, false},
+        {"stranger", test_stranger, false},
         {"duplicates", test_duplicates, false},
         {"unseen end", test_unseen_end, false},
         {"flags", test_flags, false},
