@@ -109,3 +109,8 @@ int file_socket_error(int fd)
 {
     return option_of(fd, SO_ERROR);
 }
+
+bool file_is_listening(int fd)
+{
+    return option_of(fd, SO_ACCEPTCONN) != 0;
+}

@@ -30,6 +30,7 @@ int file_poll(int fd, int events);
 /* SOCK_STREAM: what is written in pieces counts as one stream; 0: it is no socket. */
 int file_socket_type(int fd);
 int file_socket_domain(int fd);
+bool file_is_listening(int fd);
 int file_socket_error(int fd); /* and it has been told then */
 
 /*

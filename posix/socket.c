@@ -35,8 +35,11 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
         file_unlock(fd);
         if (accepted != -EAGAIN)
             return (int)posix_result(accepted);
-        if (!w.has_begun)
+        if (!w.has_begun) {
+            if (!file_is_listening(fd))
+                return (int)posix_result(accept_now(fd, address, length, flags)); /* an error */
             w.deadline_ns = wait_deadline_of(fd, SO_RCVTIMEO);
+        }
         error = wait_next(&w);
         if (error != 0)
             return posix_fail(error == ETIMEDOUT ? EAGAIN : error);
@@ -55,7 +58,8 @@ HOOK int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     if (own_is_library(__builtin_return_address(0)))
         return REAL(accept4)(fd, address, length, flags);
-    return born(!PARKS() ? REAL(accept4)(fd, address, length, flags) : park_accept(fd, address, length, flags));
+    return born(!PARKS() || (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) ? REAL(accept4)(fd, address, length, flags)
+                                                                      : park_accept(fd, address, length, flags));
 }
 
 HOOK int accept(int fd, struct sockaddr *address, socklen_t *length)

@@ -553,6 +553,85 @@ static intptr_t do_epoll_out(void)
     return epoll_for(EPOLLOUT, false);
 }
 
+/* Who listens, or listened. */
+static struct sockaddr_in inet_address;
+static struct sockaddr_un unix_address = {.sun_family = AF_UNIX};
+
+static intptr_t accept_as(struct sockaddr *from, socklen_t *length, int flags)
+{
+    int fd = accept4(now.near, from, length, flags);
+
+    if (fd < 0)
+        return fd;
+    now.out.extra = fcntl(fd, F_GETFL) << 8 | fcntl(fd, F_GETFD);
+    syscall(SYS_close, fd);
+    return 1;
+}
+
+static intptr_t do_accept(void)
+{
+    int fd = accept(now.near, NULL, NULL);
+
+    if (fd >= 0)
+        syscall(SYS_close, fd);
+    return fd < 0 ? fd : 1;
+}
+
+static intptr_t do_accept4(void)
+{
+    return accept_as(NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+static intptr_t do_accept_address(void)
+{
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    intptr_t n = accept_as((struct sockaddr *)&from, &length, 0);
+
+    now.out.left = n == 1 ? (intptr_t)length : 0;
+    return n;
+}
+
+static intptr_t do_accept_wrong(void)
+{
+    return accept_as(NULL, NULL, 1);
+}
+
+static intptr_t do_connect_inet(void)
+{
+    return connect(now.near, (struct sockaddr *)&inet_address, sizeof inet_address);
+}
+
+static intptr_t do_connect_unix(void)
+{
+    return connect(now.near, (struct sockaddr *)&unix_address, sizeof unix_address);
+}
+
+static intptr_t do_connect_twice(void)
+{
+    intptr_t first = do_connect_inet();
+
+    now.out.extra = outcome_of(do_connect_inet());
+    return first;
+}
+
+static intptr_t do_connect_short(void)
+{
+    return connect(now.near, (struct sockaddr *)&inet_address, 1);
+}
+
+static intptr_t do_connect_nowhere(void)
+{
+    return connect(now.near, bad_address, sizeof inet_address);
+}
+
+static intptr_t do_connect_unspecified(void)
+{
+    struct sockaddr a = {.sa_family = AF_UNSPEC};
+
+    return connect(now.near, &a, sizeof a);
+}
+
 struct call {
     const char *name;
     intptr_t (*make)(void);
@@ -640,6 +719,15 @@ static const struct call writing[] = {
     CALL(poll_now, EIGHT),
     CALL(select_out, EIGHT),
     CALL(epoll_out, EIGHT),
+    {NULL, NULL, 0},
+};
+
+static const struct call connecting[] = {
+    CALL(accept, 0),          CALL(accept4, 0),
+    CALL(accept_address, 0),  CALL(accept_wrong, 0),
+    CALL(connect_inet, 0),    CALL(connect_unix, 0),
+    CALL(connect_twice, 0),   CALL(connect_short, 0),
+    CALL(connect_nowhere, 0), CALL(connect_unspecified, 0),
     {NULL, NULL, 0},
 };
 
@@ -881,6 +969,145 @@ static const struct situation to_write[] = {
     {NULL, 0, NULL, NULL, 0},
 };
 
+static int unix_listener(void)
+{
+    static int serial;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    unix_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(unix_address.sun_path + 1, sizeof unix_address.sun_path - 1, "same-%d-%d", (int)getpid(), serial++);
+    CHECK_EQ(bind(fd, (struct sockaddr *)&unix_address, sizeof unix_address), 0);
+    CHECK_EQ(listen(fd, 0), 0);
+    return fd;
+}
+
+static int client_of_listener(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    (void)!connect(fd, (struct sockaddr *)&inet_address, sizeof inet_address); /* it may listen no more */
+    return fd;
+}
+
+static void set_far(int fd)
+{
+    CHECK(fd >= 0);
+    CHECK_EQ(close(now.far), 0);
+    now.far = fd;
+}
+
+static void is_a_listener(void)
+{
+    instead(plain_listener(&inet_address));
+}
+
+static void calls_up(void)
+{
+    set_far(client_of_listener());
+}
+
+static void is_a_listener_with_caller(void)
+{
+    is_a_listener();
+    calls_up();
+}
+
+static void is_a_nonblocking_listener(void)
+{
+    is_a_listener();
+    make_nonblocking(now.near);
+}
+
+static void is_a_listener_with_timeout(void)
+{
+    is_a_listener();
+    has_timeout();
+}
+
+static void is_a_unix_listener(void)
+{
+    instead(unix_listener());
+}
+
+static void unix_calls_up(void)
+{
+    set_far(socket(AF_UNIX, SOCK_STREAM, 0));
+    (void)!connect(now.far, (struct sockaddr *)&unix_address, sizeof unix_address);
+}
+
+static void is_new_with_listener(void)
+{
+    set_far(plain_listener(&inet_address));
+    instead(socket(AF_INET, SOCK_STREAM, 0));
+}
+
+static void is_new_with_nobody(void)
+{
+    is_new_with_listener();
+    CHECK_EQ(close(now.far), 0);
+    now.far = -1;
+}
+
+static void is_datagram(void)
+{
+    set_far(plain_listener(&inet_address));
+    instead(socket(AF_INET, SOCK_DGRAM, 0));
+}
+
+static void is_new_of_unix(void)
+{
+    set_far(unix_listener());
+    instead(socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
+static int filler = -1;
+
+static void is_new_of_unix_and_full(void)
+{
+    is_new_of_unix();
+    if (filler >= 0)
+        CHECK_EQ(close(filler), 0);
+    filler = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK_EQ(connect(filler, (struct sockaddr *)&unix_address, sizeof unix_address), 0);
+}
+
+static void answers(void)
+{
+    CHECK_EQ(close(accept(now.far, NULL, NULL)), 0);
+}
+
+static void is_full_and_new_with_timeout(void)
+{
+    is_new_of_unix_and_full();
+    has_timeout();
+}
+
+static void is_full_and_new_and_nonblocking(void)
+{
+    is_new_of_unix_and_full();
+    make_nonblocking(now.near);
+}
+
+static const struct situation to_connect[] = {
+    {"listener with a caller", 1 << STREAM_PAIR, is_a_listener_with_caller, NULL, 0},
+    {"listener, caller later", 1 << STREAM_PAIR, is_a_listener, calls_up, 0},
+    {"unix listener, caller later", 1 << STREAM_PAIR, is_a_unix_listener, unix_calls_up, 0},
+    {"non-blocking listener", 1 << STREAM_PAIR, is_a_nonblocking_listener, NULL, 0},
+    {"listener with timeout", 1 << STREAM_PAIR, is_a_listener_with_timeout, NULL, 0},
+    {"connected, or no socket", 1 << STREAM_PAIR | 1 << DATAGRAM_PAIR | 1 << PIPE_PAIR | 1 << EVENT, NULL, NULL, 0},
+    {"new", 1 << STREAM_PAIR, is_new_with_listener, NULL, 0},
+    {"nobody listens", 1 << STREAM_PAIR, is_new_with_nobody, NULL, 0},
+    {"datagrams", 1 << STREAM_PAIR, is_datagram, NULL, 0},
+    {"unix", 1 << STREAM_PAIR, is_new_of_unix, NULL, 0},
+    {"unix, full", 1 << STREAM_PAIR, is_new_of_unix_and_full, answers, 0},
+    {"unix, full, timeout", 1 << STREAM_PAIR, is_full_and_new_with_timeout, NULL, 0},
+    {"unix, full, non-blocking", 1 << STREAM_PAIR, is_full_and_new_and_nonblocking, NULL, 0},
+    {"not open", 1 << STREAM_PAIR, is_not_open, NULL, 0},
+    {"no number", 1 << STREAM_PAIR, is_no_number, NULL, 0},
+    {"file", 1 << STREAM_PAIR, is_a_file, NULL, 0},
+    {NULL, 0, NULL, NULL, 0},
+};
+
 /* ---- both ways ---- */
 
 static void set_scene(enum place place, bool writes)
@@ -1048,6 +1275,7 @@ int main(void)
     CHECK_EQ(vthread_runtime_configure(&params), 0);
     n = compare_all(reading, to_read, false);
     n += compare_all(writing, to_write, true);
+    n += compare_all(connecting, to_connect, true);
     CHECK_EQ(vthread_runtime_shutdown(vthread_after_ms(10000)), 0);
     printf("%d calls compared, %d differ\n", n, differences);
     return differences > 0;
