@@ -20,6 +20,7 @@ enum {
     STREAMS = 1 << STREAM_PAIR | 1 << TCP_PAIR,
     SOCKETS = STREAMS | 1 << PACKET_PAIR | 1 << DATAGRAM_PAIR,
     CONNECTED = STREAMS | 1 << PACKET_PAIR | 1 << PIPE_PAIR,
+    STAYS_FULL = ~(1 << TCP_PAIR), /* there an acknowledgement makes room, some time later */
     ALL = (1 << PLACES) - 1,
 };
 
@@ -951,14 +952,14 @@ static const struct situation to_read[] = {
 
 static const struct situation to_write[] = {
     {"room", ALL, NULL, drain, 0},
-    {"full", ALL & ~(1 << EVENT), fill, drain, 0},
+    {"full", ALL &STAYS_FULL & ~(1 << EVENT), fill, drain, 0},
     {"full count", 1 << EVENT, fill, drain, EIGHT},
     {"non-blocking", ALL, is_nonblocking, NULL, 0},
-    {"full, non-blocking", ALL, is_full_and_nonblocking, NULL, 0},
-    {"full, timeout", SOCKETS, is_full_with_timeout, NULL, 0},
+    {"full, non-blocking", ALL &STAYS_FULL, is_full_and_nonblocking, NULL, 0},
+    {"full, timeout", SOCKETS &STAYS_FULL, is_full_with_timeout, NULL, 0},
     {"timeout", SOCKETS, has_timeout, NULL, 0},
     {"nobody", ALL & ~(1 << EVENT), vanish, NULL, 0},
-    {"full, then nobody", CONNECTED, fill, vanish, 0},
+    {"full, then nobody", CONNECTED &STAYS_FULL, fill, vanish, 0},
     {"nobody later", CONNECTED, NULL, vanish, WHOLE},
     {"shut", SOCKETS, is_shut, NULL, 0},
     {"not open", 1 << STREAM_PAIR, is_not_open, NULL, 0},
@@ -1205,7 +1206,8 @@ static void play(const struct call *call, const struct situation *situation, enu
     join(t);
     if (situation->act == vanish)
         now.out.extra &= ~(POLLOUT | POLLWRNORM); /* with the peer's queue room comes, a moment later */
-    if (now.near >= 0 && !writes && ioctl(now.near, FIONREAD, &left) == 0)
+    if (now.near >= 0 && !writes && (situation->act == NULL || now.out.waited) &&
+        ioctl(now.near, FIONREAD, &left) == 0) /* else it is still coming, perhaps */
         now.out.left = left;
     if (writes && now.out.result > 0 && now.out.result < LARGE && now.out.result > 8)
         now.out.result = PARTLY; /* how much there is room for is the kernel's affair */
