@@ -227,3 +227,14 @@ int vthread_fd_forget(int fd)
         return ENOTSUP;
     return fd < 0 ? EBADF : descriptor_renewed(fd);
 }
+
+int64_t vthread_fd_generation(int fd)
+{
+    struct descriptor *d;
+    int error = net_enter();
+
+    if (error == 0)
+        error = descriptor_get(fd, &d);
+    return error != 0 ? error
+                      : (int64_t)atomic_load_relaxed(&d->generation); /* relaxed: whoever closes it now is later */
+}

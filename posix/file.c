@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <termios.h>
 
 #include <vthread/sync.h>
 
@@ -14,10 +15,12 @@ static vthread_mutex_t locks[LOCKS];
 
 void file_lock(int fd)
 {
-    bool stays = wait_stay();
+    unsigned times = 0;
 
-    vthread_mutex_lock(&locks[(unsigned)fd % LOCKS]);
-    wait_leave(stays);
+    while (vthread_mutex_trylock(&locks[(unsigned)fd % LOCKS]) != 0) {
+        wait_turn();
+        wait_again(&times, VTHREAD_FOREVER); /* it may be blocked after all, if others use the file */
+    }
 }
 
 void file_unlock(int fd)
@@ -27,19 +30,53 @@ void file_unlock(int fd)
 
 NOINLINE bool file_is_nonblocking(int fd)
 {
-    int flags = REAL(fcntl)(fd, F_GETFL);
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
 
     return flags < 0 || (flags & O_NONBLOCK) != 0;
 }
 
-enum file_kind file_look(int fd)
+static bool is_waited_for(const struct stat *st)
+{
+    return !S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && !S_ISBLK(st->st_mode);
+}
+
+NOINLINE bool file_is_waited_for(int fd)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
-        file_is_nonblocking(fd))
+    return RESULT(fstat(fd, &st)) == 0 && is_waited_for(&st);
+}
+
+NOINLINE bool file_is_pipe(int fd)
+{
+    struct stat st;
+
+    return RESULT(fstat(fd, &st)) == 0 && S_ISFIFO(st.st_mode);
+}
+
+NOINLINE bool file_is_writable(int fd)
+{
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
+
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static bool is_terminal(int fd)
+{
+    struct termios t;
+
+    return RESULT(tcgetattr(fd, &t)) == 0;
+}
+
+NOINLINE enum file_kind file_look(int fd, int events)
+{
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
+    struct stat st;
+
+    if (flags < 0 || (flags & O_NONBLOCK) || (flags & O_ACCMODE) == (events == POLLIN ? O_WRONLY : O_RDONLY) ||
+        RESULT(fstat(fd, &st)) != 0 || !is_waited_for(&st))
         return FILE_DIRECT;
-    return S_ISCHR(st.st_mode) && isatty(fd) ? FILE_TERMINAL : FILE_STREAM;
+    return S_ISCHR(st.st_mode) && is_terminal(fd) ? FILE_TERMINAL : FILE_STREAM;
 }
 
 NOINLINE int file_poll(int fd, int events)
@@ -50,10 +87,30 @@ NOINLINE int file_poll(int fd, int events)
     return n > 0 ? p.revents : n;
 }
 
-NOINLINE bool file_is_stream_socket(int fd)
+static NOINLINE int option_of(int fd, int option)
 {
-    int type = 0;
-    socklen_t length = sizeof type;
+    int value = 0;
+    socklen_t length = sizeof value;
 
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+    return RESULT(getsockopt(fd, SOL_SOCKET, option, &value, &length)) == 0 ? value : 0;
+}
+
+int file_socket_type(int fd)
+{
+    return option_of(fd, SO_TYPE);
+}
+
+int file_socket_domain(int fd)
+{
+    return option_of(fd, SO_DOMAIN);
+}
+
+int file_socket_error(int fd)
+{
+    return option_of(fd, SO_ERROR);
+}
+
+bool file_is_listening(int fd)
+{
+    return option_of(fd, SO_ACCEPTCONN) != 0;
 }

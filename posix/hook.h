@@ -8,11 +8,14 @@
  *
  * errno.  After a wait the code may be on another OS thread (where VTHREAD_POSIX_MIGRATE allows that), and compilers
  * keep the address of errno.  So it is read in the functions that make the system call, none of which waits and
- * none of which is inlined (they return -Exxx), and written by posix_fail alone.
+ * none of which is inlined (they return -Exxx), and written by posix_fail alone.  What a hook asks the kernel beside,
+ * and in vain at first, leaves no trace: callers of a call that has succeeded find the errno that they had (OpenSSL
+ * tells the end from EAGAIN by it).
  */
 #ifndef POSIX_HOOK_H
 #define POSIX_HOOK_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,11 +45,21 @@ static inline ssize_t posix_result(ssize_t n)
     return LIKELY(n >= 0) ? n : posix_fail((int)-n);
 }
 
-/* The result of a libc function that was called just now, as a count or -Exxx.  Not over a wait. */
+/* -errno, which is as it was before. */
+static inline int posix_take_errno(int before)
+{
+    int error = errno;
+
+    errno = before;
+    return -error;
+}
+
+/* The result of a libc function, called here, as a count or -Exxx; errno stays what it was.  Not over a wait. */
 #define RESULT(call)                                                                                                   \
     ({                                                                                                                 \
+        int result_before = errno;                                                                                     \
         __auto_type result_n = (call);                                                                                 \
-        UNLIKELY(result_n < 0) ? -errno : result_n;                                                                    \
+        UNLIKELY(result_n < 0) ? posix_take_errno(result_before) : result_n;                                           \
     })
 
 /* fcntl's F_SETLKW and F_OFD_SETLKW on a virtual thread. */

@@ -12,27 +12,57 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "posix/file.h"
+#include "posix/io.h"
 #include "posix/wait.h"
 
 /* ---- sockets ---- */
+
+/* What is left of one of the buffers, when `done` bytes are through. */
+static struct iovec rest_of(const struct msghdr *message, size_t done)
+{
+    const struct iovec *v = message->msg_iov;
+
+    while (done >= v->iov_len)
+        done -= v++->iov_len;
+    return (struct iovec){(char *)v->iov_base + done, v->iov_len - done};
+}
 
 /* One call: into a buffer, or message. */
 struct receive {
     int fd;
     int flags;
     void *buffer;
-    size_t size;
+    size_t size; /* of a message: the sum */
     struct sockaddr *from;
     socklen_t *from_length;
     struct msghdr *message;
+    size_t control_size; /* the message's, before it has been told how much there was */
 };
+
+/* What is left of a message of which no part has brought more than bytes so far. */
+static ssize_t try_rest_of_message(const struct receive *r, size_t done, int flags)
+{
+    struct iovec rest = rest_of(r->message, done);
+    struct msghdr part = {
+        .msg_iov = &rest, .msg_iovlen = 1, .msg_control = r->message->msg_control, .msg_controllen = r->control_size};
+    ssize_t n = RESULT(REAL(recvmsg)(r->fd, &part, flags));
+
+    if (n > 0) {
+        r->message->msg_controllen = part.msg_controllen;
+        r->message->msg_flags |= part.msg_flags;
+    }
+    return n;
+}
 
 static NOINLINE ssize_t try_receive(const struct receive *r, size_t done)
 {
     int flags = r->flags | MSG_DONTWAIT;
 
+    if (r->message != NULL && done > 0)
+        return try_rest_of_message(r, done, flags);
     if (r->message != NULL)
         return RESULT(REAL(recvmsg)(r->fd, r->message, flags));
     if (r->from == NULL)
@@ -40,27 +70,25 @@ static NOINLINE ssize_t try_receive(const struct receive *r, size_t done)
     return RESULT(REAL(recvfrom)(r->fd, (char *)r->buffer + done, r->size - done, flags, r->from, r->from_length));
 }
 
-/* Does the call want more than the n bytes that there were? */
+/* Does the call want more than the n bytes that there were?  Not after descriptors, say, have come: as the kernel. */
 static bool wants_more(const struct receive *r, size_t done)
 {
-    return (r->flags & MSG_WAITALL) && done < r->size && r->message == NULL && file_is_stream_socket(r->fd);
+    return (r->flags & MSG_WAITALL) && !(r->flags & MSG_PEEK) && done < r->size &&
+           (r->message == NULL || r->message->msg_controllen == 0) && file_socket_type(r->fd) == SOCK_STREAM;
 }
 
 /* After EAGAIN, or part of what is wanted. */
 static NOINLINE ssize_t receive_slowly(const struct receive *r, size_t done)
 {
-    int64_t deadline_ns;
-    unsigned times = 0;
+    struct wait w = {.fd = r->fd, .events = POLLIN};
 
     if (file_is_nonblocking(r->fd))
         return done > 0 ? (ssize_t)done : -EAGAIN;
-    deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
+    w.deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
     for (;;) {
-        int error = wait_fd(r->fd, POLLIN, deadline_ns);
+        int error = wait_next(&w);
         ssize_t n;
 
-        if (error == 0)
-            error = wait_again(&times, deadline_ns);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -(error == ETIMEDOUT ? EAGAIN : error);
         n = try_receive(r, done);
@@ -69,21 +97,38 @@ static NOINLINE ssize_t receive_slowly(const struct receive *r, size_t done)
         if (n <= 0)
             return done > 0 ? (ssize_t)done : n;
         done += (size_t)n;
-        times = 0;
+        w.times = 0;
         if (!wants_more(r, done))
             return (ssize_t)done;
     }
 }
 
-/* What cannot be had in pieces: peeking until all is there, all of a message with what else may come with it. */
-static void *receive_whole(void *arg)
+/* MSG_PEEK until all is there, which no event tells: look now and then.  (A unix socket shows what it has.) */
+static ssize_t peek_whole(const struct receive *r)
 {
-    const struct receive *r = arg;
-    ssize_t n = r->message != NULL
-                    ? RESULT(REAL(recvmsg)(r->fd, r->message, r->flags))
-                    : RESULT(REAL(recvfrom)(r->fd, r->buffer, r->size, r->flags, r->from, r->from_length));
+    int64_t deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
+    unsigned times = 0;
+    bool stops = file_is_nonblocking(r->fd) || file_socket_type(r->fd) != SOCK_STREAM;
 
-    return (void *)(intptr_t)n;
+    for (;;) {
+        ssize_t n = try_receive(r, 0);
+        int error;
+
+        if ((n < 0 && n != -EAGAIN) || n == 0 || (n > 0 && (size_t)n >= r->size) || stops)
+            return n;
+        if (n > 0 && (file_poll(r->fd, POLLRDHUP) & (POLLRDHUP | POLLERR | POLLHUP)))
+            stops = true; /* that is all there will be; look once more, some may have come since */
+        else if ((error = n > 0 ? wait_again(&times, deadline_ns) : wait_fd(r->fd, POLLIN, deadline_ns)) == ETIMEDOUT)
+            stops = true;
+        else if (error != 0)
+            return n > 0 ? n : -error;
+    }
+}
+
+/* An interrupted thread's calls on what cannot be waited for go on. */
+static COLD ssize_t not_begun(int fd, int error)
+{
+    return file_is_waited_for(fd) ? -error : -ENOTSOCK;
 }
 
 /* -ENOTSOCK: it is something else. */
@@ -93,9 +138,9 @@ static ssize_t receive(const struct receive *r)
     ssize_t n;
 
     if (UNLIKELY(error != 0))
-        return -error;
-    if ((r->flags & MSG_WAITALL) && (r->message != NULL || (r->flags & MSG_PEEK)))
-        return (intptr_t)vthread_blocking_call(receive_whole, (void *)(uintptr_t)r);
+        return not_begun(r->fd, error);
+    if (UNLIKELY((r->flags & MSG_WAITALL) && (r->flags & MSG_PEEK)) && file_socket_domain(r->fd) != AF_UNIX)
+        return peek_whole(r);
     n = try_receive(r, 0);
     if (n == -EAGAIN)
         return receive_slowly(r, 0);
@@ -114,14 +159,11 @@ struct transmit {
     const struct msghdr *message; /* size is its sum, then */
 };
 
-/* Of a message of which part has been sent: what is left of one of its buffers. */
 static NOINLINE ssize_t try_rest(const struct transmit *t, size_t done)
 {
-    const struct iovec *v = t->message->msg_iov;
+    struct iovec rest = rest_of(t->message, done);
 
-    while (done >= v->iov_len)
-        done -= v++->iov_len;
-    return RESULT(REAL(send)(t->fd, (const char *)v->iov_base + done, v->iov_len - done, t->flags | MSG_DONTWAIT));
+    return RESULT(REAL(send)(t->fd, rest.iov_base, rest.iov_len, t->flags | MSG_DONTWAIT));
 }
 
 static NOINLINE ssize_t try_transmit(const struct transmit *t, size_t done)
@@ -135,28 +177,27 @@ static NOINLINE ssize_t try_transmit(const struct transmit *t, size_t done)
 
 static NOINLINE ssize_t transmit_slowly(const struct transmit *t, size_t done)
 {
-    int64_t deadline_ns;
-    unsigned times = 0;
+    struct wait w = {.fd = t->fd, .events = POLLOUT};
 
     if (file_is_nonblocking(t->fd))
         return done > 0 ? (ssize_t)done : -EAGAIN;
-    deadline_ns = wait_deadline_of(t->fd, SO_SNDTIMEO);
+    w.deadline_ns = wait_deadline_of(t->fd, SO_SNDTIMEO);
     for (;;) {
         ssize_t n = try_transmit(t, done);
         int error;
 
         if (n >= 0) {
             done += (size_t)n;
-            times = 0;
+            w.times = 0;
             if (done >= t->size)
                 return (ssize_t)done;
             continue;
         }
+        if (n == -EPIPE && done == 0 && (error = file_socket_error(t->fd)) != 0)
+            return -error; /* what a unix socket tells those who wait: it was reset */
         if (n != -EAGAIN)
             return done > 0 ? (ssize_t)done : n;
-        error = wait_fd(t->fd, POLLOUT, deadline_ns);
-        if (error == 0)
-            error = wait_again(&times, deadline_ns);
+        error = wait_next(&w);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -(error == ETIMEDOUT ? EAGAIN : error);
     }
@@ -168,7 +209,7 @@ static ssize_t transmit(const struct transmit *t)
     ssize_t n;
 
     if (UNLIKELY(error != 0))
-        return -error;
+        return not_begun(t->fd, error);
     n = try_transmit(t, 0);
     if (LIKELY(n >= 0) && LIKELY((size_t)n >= t->size))
         return n;
@@ -177,7 +218,7 @@ static ssize_t transmit(const struct transmit *t)
     return n;
 }
 
-static size_t sum(const struct iovec *vector, size_t count)
+size_t io_size(const struct iovec *vector, size_t count)
 {
     size_t size = 0;
 
@@ -200,7 +241,9 @@ static NOINLINE ssize_t write_now(int fd, const struct iovec *vector, int count)
 
 static ssize_t read_file(int fd, const struct iovec *vector, int count)
 {
-    if (file_look(fd) == FILE_DIRECT)
+    struct wait w = {.fd = fd, .events = POLLIN, .deadline_ns = VTHREAD_FOREVER};
+
+    if (file_look(fd, POLLIN) == FILE_DIRECT)
         return read_now(fd, vector, count);
     for (;;) {
         ssize_t n = -EAGAIN;
@@ -214,7 +257,7 @@ static ssize_t read_file(int fd, const struct iovec *vector, int count)
         file_unlock(fd);
         if (ready != 0)
             return n;
-        error = wait_fd(fd, POLLIN, VTHREAD_FOREVER);
+        error = wait_next(&w);
         if (error != 0)
             return -error;
     }
@@ -238,6 +281,7 @@ static ssize_t write_piece(int fd, const struct iovec *vector, int count, size_t
 
 static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_t size)
 {
+    struct wait w = {.fd = fd, .events = POLLOUT, .deadline_ns = VTHREAD_FOREVER};
     size_t done = 0;
 
     for (;;) {
@@ -255,7 +299,9 @@ static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_
         done += (size_t)n;
         if (ready != 0 && (n == 0 || done >= size))
             return (ssize_t)done;
-        error = wait_fd(fd, POLLOUT, VTHREAD_FOREVER);
+        if (n > 0)
+            w.times = 0;
+        error = wait_next(&w);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -error;
     }
@@ -263,8 +309,8 @@ static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_
 
 static ssize_t write_file(int fd, const struct iovec *vector, int count)
 {
-    size_t size = sum(vector, (size_t)count);
-    enum file_kind kind = file_look(fd);
+    size_t size = io_size(vector, (size_t)count);
+    enum file_kind kind = file_look(fd, POLLOUT);
     bool began;
     ssize_t n;
 
@@ -280,7 +326,13 @@ static ssize_t write_file(int fd, const struct iovec *vector, int count)
 /* Not a vector that the kernel would complain of. */
 static bool is_vector(const struct iovec *vector, int count)
 {
-    return vector != NULL && count > 0 && count <= IOV_MAX && sum(vector, (size_t)count) > 0;
+    return vector != NULL && count > 0 && count <= IOV_MAX && io_size(vector, (size_t)count) > 0;
+}
+
+/* The same, but there are messages of no bytes. */
+static bool is_message(const struct msghdr *message)
+{
+    return message->msg_iovlen == 0 || (message->msg_iov != NULL && message->msg_iovlen <= IOV_MAX);
 }
 
 /* ---- the hooks ---- */
@@ -314,17 +366,24 @@ HOOK ssize_t readv(int fd, const struct iovec *vector, int count)
     return posix_result(n);
 }
 
-HOOK ssize_t write(int fd, const void *buffer, size_t size)
+static NOINLINE ssize_t write_nothing(int fd)
+{
+    return RESULT(REAL(write)(fd, "", 0));
+}
+
+static ssize_t park_write(int fd, const void *buffer, size_t size)
 {
     struct transmit t = {.fd = fd, .flags = MSG_NOSIGNAL, .buffer = buffer, .size = size};
-    ssize_t n;
+    ssize_t n = transmit(&t);
 
-    if (!PARKS())
-        return REAL(write)(fd, buffer, size);
-    n = transmit(&t);
     if (n == -ENOTSOCK)
-        n = write_file(fd, &(struct iovec){(void *)(uintptr_t)buffer, size}, 1);
+        n = size > 0 ? write_file(fd, &(struct iovec){(void *)(uintptr_t)buffer, size}, 1) : write_nothing(fd);
     return posix_result(n);
+}
+
+HOOK ssize_t write(int fd, const void *buffer, size_t size)
+{
+    return PARKS() ? park_write(fd, buffer, size) : REAL(write)(fd, buffer, size);
 }
 
 HOOK ssize_t writev(int fd, const struct iovec *vector, int count)
@@ -335,7 +394,7 @@ HOOK ssize_t writev(int fd, const struct iovec *vector, int count)
 
     if (!PARKS() || !is_vector(vector, count))
         return REAL(writev)(fd, vector, count);
-    t.size = sum(vector, (size_t)count);
+    t.size = io_size(vector, (size_t)count);
     n = transmit(&t);
     if (n == -ENOTSOCK)
         n = write_file(fd, vector, count);
@@ -364,12 +423,25 @@ HOOK ssize_t recvfrom(int fd, void *restrict buffer, size_t size, int flags, str
                                              : park_recv(fd, buffer, size, flags, from, length);
 }
 
-HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+static NOINLINE ssize_t recvmsg_now(int fd, struct msghdr *message, int flags)
+{
+    return RESULT(REAL(recvmsg)(fd, message, flags));
+}
+
+ssize_t io_receive_message(int fd, struct msghdr *message, int flags)
 {
     struct receive r = {.fd = fd, .flags = flags, .message = message};
 
-    return !PARKS() || (flags & NEVER_WAITS) || message == NULL ? REAL(recvmsg)(fd, message, flags)
-                                                                : posix_result(receive(&r));
+    if ((flags & NEVER_WAITS) || message == NULL || !is_message(message))
+        return recvmsg_now(fd, message, flags);
+    r.size = io_size(message->msg_iov, message->msg_iovlen);
+    r.control_size = message->msg_controllen;
+    return receive(&r);
+}
+
+HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    return PARKS() ? posix_result(io_receive_message(fd, message, flags)) : REAL(recvmsg)(fd, message, flags);
 }
 
 HOOK ssize_t send(int fd, const void *buffer, size_t size, int flags)
@@ -388,15 +460,24 @@ HOOK ssize_t sendto(int fd, const void *buffer, size_t size, int flags, const st
                                                                : posix_result(transmit(&t));
 }
 
-HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+static NOINLINE ssize_t sendmsg_now(int fd, const struct msghdr *message, int flags)
+{
+    return RESULT(REAL(sendmsg)(fd, message, flags));
+}
+
+ssize_t io_send_message(int fd, const struct msghdr *message, int flags)
 {
     struct transmit t = {.fd = fd, .flags = flags | MSG_NOSIGNAL, .message = message};
 
-    if (!PARKS() || (flags & (MSG_DONTWAIT | MSG_FASTOPEN)) || message == NULL ||
-        !is_vector(message->msg_iov, (int)message->msg_iovlen))
-        return REAL(sendmsg)(fd, message, flags);
-    t.size = sum(message->msg_iov, message->msg_iovlen);
-    return posix_result(transmit(&t));
+    if ((flags & (MSG_DONTWAIT | MSG_FASTOPEN)) || message == NULL || !is_message(message))
+        return sendmsg_now(fd, message, flags);
+    t.size = io_size(message->msg_iov, message->msg_iovlen);
+    return transmit(&t);
+}
+
+HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    return PARKS() ? posix_result(io_send_message(fd, message, flags)) : REAL(sendmsg)(fd, message, flags);
 }
 
 /* ---- the same as Debian's builds call them, with the size of the buffer (_FORTIFY_SOURCE) ---- */
@@ -429,4 +510,27 @@ HOOK ssize_t __recvfrom_chk(int fd, void *buffer, size_t size, size_t room, int 
         __chk_fail();
     return !PARKS() || (flags & NEVER_WAITS) ? REAL(recvfrom)(fd, buffer, size, flags, from, length)
                                              : park_recv(fd, buffer, size, flags, from, length);
+}
+
+/* ---- and by the names that the C library has beside ---- */
+
+ssize_t __read(int fd, void *buffer, size_t size);
+ssize_t __write(int fd, const void *buffer, size_t size);
+ssize_t __send(int fd, const void *buffer, size_t size, int flags);
+
+HOOK __attribute__((alias("read"))) ssize_t __read(int fd, void *buffer, size_t size);
+HOOK __attribute__((alias("write"))) ssize_t __write(int fd, const void *buffer, size_t size);
+HOOK __attribute__((alias("send"))) ssize_t __send(int fd, const void *buffer, size_t size, int flags);
+
+HOOK int eventfd_read(int fd, eventfd_t *value)
+{
+    return (PARKS() ? park_read(fd, value, sizeof *value) : REAL(read)(fd, value, sizeof *value)) == sizeof *value ? 0
+                                                                                                                   : -1;
+}
+
+HOOK int eventfd_write(int fd, eventfd_t value)
+{
+    return (PARKS() ? park_write(fd, &value, sizeof value) : REAL(write)(fd, &value, sizeof value)) == sizeof value
+               ? 0
+               : -1;
 }

@@ -11,7 +11,8 @@
 enum { WAITERS_MAX = 4096, LINES = 64, SHORT_NS = 1000 * 1000 };
 
 struct line_waiter {
-    struct line_waiter *next; /* in its line, or among the unused; under the line's lock, or that of the unused */
+    struct line_waiter *next;   /* in its line, or among the unused; under the line's lock, or that of the unused */
+    struct line_waiter *before; /* in its line */
     const void *address;
     bool is_in_line;  /* under the line's lock; woken if not */
     bool interrupted; /* the waiter's own */
@@ -27,6 +28,7 @@ static struct line {
     CACHE_ALIGNED struct spin lock;
     ATOMIC(uint32_t) waiting; /* changed under the lock */
     struct line_waiter *first;
+    struct line_waiter *last;
 } lines[LINES];
 
 static struct {
@@ -67,13 +69,22 @@ static struct line_waiter *take_unused(void)
     return w;
 }
 
-static struct line_waiter **end_of(struct line *line)
+static void link_locked(struct line *line, struct line_waiter *w)
 {
-    struct line_waiter **at = &line->first;
+    w->next = NULL;
+    w->before = line->last;
+    *(line->last != NULL ? &line->last->next : &line->first) = w;
+    line->last = w;
+    w->is_in_line = true;
+    atomic_store_relaxed(&line->waiting, atomic_load_relaxed(&line->waiting) + 1);
+}
 
-    while (*at != NULL)
-        at = &(*at)->next;
-    return at;
+static void unlink_locked(struct line *line, struct line_waiter *w)
+{
+    *(w->before != NULL ? &w->before->next : &line->first) = w->next;
+    *(w->next != NULL ? &w->next->before : &line->last) = w->before;
+    w->is_in_line = false;
+    atomic_store_relaxed(&line->waiting, atomic_load_relaxed(&line->waiting) - 1);
 }
 
 struct line_waiter *line_enter(const void *address)
@@ -83,14 +94,11 @@ struct line_waiter *line_enter(const void *address)
 
     if (w == NULL)
         return NULL;
-    w->next = NULL;
     w->address = address;
-    w->is_in_line = true;
     w->interrupted = false;
     vthread_sem_drain(&w->woken);
     acquire(&line->lock);
-    *end_of(line) = w;
-    atomic_store_relaxed(&line->waiting, atomic_load_relaxed(&line->waiting) + 1);
+    link_locked(line, w);
     release(&line->lock);
     return w;
 }
@@ -118,26 +126,6 @@ int line_wait(struct line_waiter *w, int64_t deadline_ns)
     return error;
 }
 
-static void unlink_locked(struct line *line, struct line_waiter **at)
-{
-    struct line_waiter *w = *at;
-
-    *at = w->next;
-    w->is_in_line = false;
-    atomic_store_relaxed(&line->waiting, atomic_load_relaxed(&line->waiting) - 1);
-}
-
-static void leave_locked(struct line *line, struct line_waiter *w)
-{
-    struct line_waiter **at = &line->first;
-
-    if (!w->is_in_line)
-        return;
-    while (*at != w)
-        at = &(*at)->next;
-    unlink_locked(line, at);
-}
-
 void line_leave(struct line_waiter *w)
 {
     struct line *line;
@@ -148,7 +136,8 @@ void line_leave(struct line_waiter *w)
     interrupted = w->interrupted;
     line = line_of(w->address);
     acquire(&line->lock); /* who has woken it is through with it, then */
-    leave_locked(line, w);
+    if (w->is_in_line)
+        unlink_locked(line, w);
     release(&line->lock);
     acquire(&pool.lock);
     w->next = pool.unused;
@@ -161,20 +150,17 @@ void line_leave(struct line_waiter *w)
 void line_wake(const void *address, bool all)
 {
     struct line *line = line_of(address);
-    struct line_waiter **at = &line->first;
+    struct line_waiter *next;
 
     /* relaxed: see above; where the order matters the program's own mutex makes it */
     if (LIKELY(atomic_load_relaxed(&line->waiting) == 0))
         return;
     acquire(&line->lock);
-    while (*at != NULL) {
-        struct line_waiter *w = *at;
-
-        if (w->address != address) {
-            at = &w->next;
+    for (struct line_waiter *w = line->first; w != NULL; w = next) {
+        next = w->next; /* who has been woken goes only with the lock */
+        if (w->address != address)
             continue;
-        }
-        unlink_locked(line, at);
+        unlink_locked(line, w);
         vthread_sem_release(&w->woken, 1);
         if (!all)
             break;

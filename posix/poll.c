@@ -2,107 +2,59 @@
 /*
  * poll, select and epoll_wait.
  *
- * Each asks the kernel without a timeout, waits until something is there, and asks again; so what is reported is always
- * the kernel's own answer.  One descriptor is waited for directly.  Several go into an epoll set made for this
- * one wait, which is a descriptor in turn.
+ * Each asks the kernel without a timeout and, if there is nothing yet, waits by vthread_poll, which is told
+ * when one of the descriptors is closed. What select and epoll_wait report is always the kernel's own answer.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "posix/wait.h"
 
 /* ---- waiting for several ---- */
 
-enum { PLAIN = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM };
+enum { LOOK_AGAIN_NS = 10 * 1000 * 1000 };
 
 static NOINLINE int poll_now(struct pollfd *fds, nfds_t n)
 {
     return RESULT(REAL(poll)(fds, n, 0));
 }
 
-static uint32_t events_before(const struct pollfd *fds, nfds_t i)
+static bool has_passed(int64_t deadline_ns)
 {
-    uint32_t events = 0;
-
-    for (nfds_t j = 0; j <= i; j++)
-        if (fds[j].fd == fds[i].fd)
-            events |= (uint32_t)(unsigned short)fds[j].events;
-    return events;
+    return deadline_ns != VTHREAD_FOREVER && deadline_ns <= vthread_now_ns();
 }
 
-/* The set, or -Exxx.  What cannot be in one, or is not open, poll has reported already. */
-static NOINLINE int make_set(const struct pollfd *fds, nfds_t n)
+/*
+ * Without a descriptor to be had for what only an epoll set can watch (urgent data, hang-ups alone): look now and then,
+ * for poll does not fail for want of one.
+ */
+static COLD int look_now_and_then(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
 {
-    int set = RESULT(epoll_create1(EPOLL_CLOEXEC));
+    int ready;
 
-    for (nfds_t i = 0; set >= 0 && i < n; i++) {
-        struct epoll_event e = {.events = (uint32_t)(unsigned short)fds[i].events};
+    do {
+        int64_t until_ns = vthread_after_ns(LOOK_AGAIN_NS);
+        int error = wait_until(until_ns < deadline_ns ? until_ns : deadline_ns);
 
-        if (fds[i].fd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fds[i].fd, &e) == 0)
-            continue;
-        if (errno == EEXIST) {
-            e.events = events_before(fds, i);
-            epoll_ctl(set, EPOLL_CTL_MOD, fds[i].fd, &e);
-        } else if (errno == ENOMEM || errno == ENOSPC) {
-            int error = errno;
-
-            REAL(close)(set);
+        if (error != 0)
             return -error;
-        }
-    }
-    return set;
+        ready = poll_now(fds, n);
+    } while (ready == 0 && !has_passed(deadline_ns));
+    return ready;
 }
 
-struct plain_poll {
-    struct pollfd *fds;
-    nfds_t n;
-    int timeout_ms;
-};
-
-static void *poll_blocking(void *arg)
-{
-    const struct plain_poll *p = arg;
-
-    REAL(poll)(p->fds, p->n, p->timeout_ms);
-    return NULL;
-}
-
-/* No descriptor to be had: block, for a second at most; the caller asks again. */
-static int wait_without_set(struct pollfd *fds, nfds_t n)
-{
-    struct plain_poll p = {.fds = fds, .n = n, .timeout_ms = 1000};
-    int error = wait_may_begin();
-
-    if (error == 0)
-        vthread_blocking_call(poll_blocking, &p);
-    return error;
-}
-
-/* 0: look again; or Exxx. */
+/* How many are ready; 0: none in time; or -Exxx. */
 static int wait_for_any(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
 {
-    const struct pollfd *only = NULL;
-    nfds_t used = 0;
-    int error;
-    int set;
+    int ready = wait_poll(fds, n, deadline_ns);
 
-    for (nfds_t i = 0; i < n; i++)
-        if (fds[i].fd >= 0) {
-            only = &fds[i];
-            used++;
-        }
-    if (used == 0) {
-        error = wait_until(deadline_ns);
-        return error != 0 ? error : ETIMEDOUT;
-    }
-    if (used == 1 && (only->events & (POLLIN | POLLOUT)) && !(only->events & ~PLAIN))
-        return wait_fd(only->fd, only->events & (POLLIN | POLLOUT), deadline_ns);
-    set = make_set(fds, n);
-    if (set < 0)
-        return wait_without_set(fds, n);
-    error = wait_fd(set, POLLIN, deadline_ns);
-    vthread_close(set);
-    return error;
+    return ready == -EMFILE || ready == -ENFILE ? look_now_and_then(fds, n, deadline_ns) : ready;
+}
+
+static bool is_timeout(const struct timespec *ts)
+{
+    return ts == NULL || (ts->tv_sec >= 0 && ts->tv_nsec >= 0 && ts->tv_nsec < 1000000000);
 }
 
 static int64_t deadline_of(const struct timespec *timeout)
@@ -119,19 +71,15 @@ static int64_t deadline_of_ms(int timeout_ms)
 
 static int park_poll(struct pollfd *fds, nfds_t n, int64_t deadline_ns)
 {
-    int error = deadline_ns != VTHREAD_NOW ? wait_may_begin() : ETIMEDOUT;
+    int error = deadline_ns != VTHREAD_NOW ? wait_may_begin() : 0;
     int ready;
 
-    if (error == ECANCELED)
+    if (error != 0)
         return posix_fail(error);
-    for (;;) {
-        ready = poll_now(fds, n);
-        if (ready != 0 || error == ETIMEDOUT)
-            return (int)posix_result(ready);
-        error = wait_for_any(fds, n, deadline_ns);
-        if (error != 0 && error != ETIMEDOUT)
-            return posix_fail(error);
-    }
+    ready = poll_now(fds, n);
+    if (ready == 0 && deadline_ns != VTHREAD_NOW)
+        ready = wait_for_any(fds, n, deadline_ns);
+    return (int)posix_result(ready);
 }
 
 HOOK int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
@@ -158,6 +106,8 @@ static int park_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeo
 {
     struct masked_poll p = {.fds = fds, .n = n, .timeout = timeout, .mask = mask};
 
+    if (!is_timeout(timeout))
+        return REAL(ppoll)(fds, n, timeout, mask);
     if (mask != NULL)
         return (int)posix_result((intptr_t)vthread_blocking_call(ppoll_blocking, &p));
     return park_poll(fds, n, deadline_of(timeout));
@@ -251,11 +201,11 @@ static int select_until(const struct sets *s, int64_t deadline_ns)
     char *room = malloc(3 * bytes + (size_t)s->n * sizeof(struct pollfd) + 1);
     struct pollfd *fds = (struct pollfd *)(void *)room;
     char *copies = room + (size_t)s->n * sizeof *fds;
+    unsigned times = 0;
     void *read;
     void *write;
     void *except;
     nfds_t used;
-    int error = 0;
     int ready;
 
     if (room == NULL)
@@ -264,16 +214,21 @@ static int select_until(const struct sets *s, int64_t deadline_ns)
     read = copy_of(s->read, bytes, &copies);
     write = copy_of(s->write, bytes, &copies);
     except = copy_of(s->except, bytes, &copies);
-    for (;;) {
-        ready = select_now(s);
-        if (ready != 0 || error == ETIMEDOUT)
+    while ((ready = select_now(s)) == 0) {
+        int error = 0;
+
+        ready = wait_for_any(fds, used, deadline_ns);
+        if (ready > 0)
+            error = wait_again(&times, deadline_ns); /* poll reports what select does not count */
+        if (ready == 0 || error == ETIMEDOUT) {
+            ready = 0;
             break;
+        }
         put_back(s->read, read, bytes);
         put_back(s->write, write, bytes);
         put_back(s->except, except, bytes);
-        error = wait_for_any(fds, used, deadline_ns);
-        if (error != 0 && error != ETIMEDOUT) {
-            ready = -error;
+        if (ready < 0 || error != 0) {
+            ready = ready < 0 ? ready : -error;
             break;
         }
     }
@@ -330,7 +285,7 @@ HOOK int pselect(int n, fd_set *restrict read, fd_set *restrict write, fd_set *r
 {
     struct masked_select p = {.sets = {n, read, write, except}, .timeout = timeout, .mask = mask};
 
-    if (!LOOPS() || n < 0 || (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0)))
+    if (!LOOPS() || n < 0 || !is_timeout(timeout))
         return REAL(pselect)(n, read, write, except, timeout, mask);
     if (mask != NULL)
         return (int)posix_result((intptr_t)vthread_blocking_call(pselect_blocking, &p));
@@ -347,7 +302,7 @@ static NOINLINE int epoll_now(int epoll, struct epoll_event *events, int n)
 static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t deadline_ns)
 {
     int error = wait_may_begin();
-    unsigned times = 0;
+    struct wait w = {.fd = epoll, .events = POLLIN, .deadline_ns = deadline_ns};
     int ready;
 
     if (error != 0)
@@ -356,9 +311,7 @@ static int park_epoll(int epoll, struct epoll_event *events, int n, int64_t dead
         ready = epoll_now(epoll, events, n);
         if (ready != 0 || error == ETIMEDOUT)
             return (int)posix_result(ready);
-        error = wait_fd(epoll, POLLIN, deadline_ns);
-        if (error == 0)
-            error = wait_again(&times, deadline_ns); /* others that wait on the same set were faster */
+        error = wait_next(&w);
         if (error != 0 && error != ETIMEDOUT)
             return posix_fail(error);
     }
@@ -370,28 +323,55 @@ HOOK int epoll_wait(int epoll, struct epoll_event *events, int n, int timeout_ms
                                        : park_epoll(epoll, events, n, deadline_of_ms(timeout_ms));
 }
 
+/* epoll_pwait2, in which the timeout is a timespec. */
 struct masked_epoll {
     int epoll;
     struct epoll_event *events;
     int n;
-    int timeout_ms;
+    const struct timespec *timeout;
     const sigset_t *mask;
 };
 
 static void *epoll_pwait_blocking(void *arg)
 {
     const struct masked_epoll *p = arg;
+    int64_t timeout_ms = p->timeout == NULL ? -1 : p->timeout->tv_sec * 1000 + (p->timeout->tv_nsec + 999999) / 1000000;
 
-    return (void *)(intptr_t)RESULT(REAL(epoll_pwait)(p->epoll, p->events, p->n, p->timeout_ms, p->mask));
+    return (void *)(intptr_t)RESULT(
+        REAL(epoll_pwait)(p->epoll, p->events, p->n, timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms, p->mask));
+}
+
+static int park_epoll_pwait(int epoll, struct epoll_event *events, int n, const struct timespec *timeout,
+                            const sigset_t *mask)
+{
+    struct masked_epoll p = {epoll, events, n, timeout, mask};
+
+    if (mask != NULL)
+        return (int)posix_result((intptr_t)vthread_blocking_call(epoll_pwait_blocking, &p));
+    return park_epoll(epoll, events, n, deadline_of(timeout));
 }
 
 HOOK int epoll_pwait(int epoll, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask)
 {
-    struct masked_epoll p = {epoll, events, n, timeout_ms, mask};
+    struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
 
-    if (!LOOPS() || timeout_ms == 0)
-        return REAL(epoll_pwait)(epoll, events, n, timeout_ms, mask);
-    if (mask != NULL)
-        return (int)posix_result((intptr_t)vthread_blocking_call(epoll_pwait_blocking, &p));
-    return park_epoll(epoll, events, n, deadline_of_ms(timeout_ms));
+    return !LOOPS() || timeout_ms == 0 ? REAL(epoll_pwait)(epoll, events, n, timeout_ms, mask)
+                                       : park_epoll_pwait(epoll, events, n, timeout_ms < 0 ? NULL : &timeout, mask);
 }
+
+HOOK int epoll_pwait2(int epoll, struct epoll_event *events, int n, const struct timespec *timeout,
+                      const sigset_t *mask)
+{
+    return !LOOPS() || !is_timeout(timeout) || (timeout != NULL && timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+               ? REAL(epoll_pwait2)(epoll, events, n, timeout, mask)
+               : park_epoll_pwait(epoll, events, n, timeout, mask);
+}
+
+/* ---- the names that the C library has beside ---- */
+
+int __poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+int __select(int n, fd_set *read, fd_set *write, fd_set *except, struct timeval *timeout);
+
+HOOK __attribute__((alias("poll"))) int __poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+HOOK __attribute__((alias("select"))) int __select(int n, fd_set *read, fd_set *write, fd_set *except,
+                                                   struct timeval *timeout);

@@ -21,9 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -43,8 +45,9 @@ NORETURN void __pthread_unwind_next(__pthread_unwind_buf_t *handler);
 /* clang-format off */
 #define REAL_FUNCTIONS(F)                                                                                              \
     F(read) F(write) F(readv) F(writev) F(recv) F(recvfrom) F(recvmsg) F(send) F(sendto) F(sendmsg)                    \
-    F(accept) F(accept4) F(connect)                                                                                    \
-    F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait)                                                 \
+    F(sendfile) F(splice) F(tee) F(vmsplice) F(recvmmsg) F(sendmmsg) \
+    F(eventfd_read) F(eventfd_write) F(accept) F(accept4) F(connect)                                                                                    \
+    F(poll) F(ppoll) F(select) F(pselect) F(epoll_wait) F(epoll_pwait) F(epoll_pwait2)                                           \
     F(sleep) F(usleep) F(nanosleep) F(clock_nanosleep) F(sched_yield)                                                  \
     F(close) F(dup) F(dup2) F(dup3) F(fclose) F(freopen) F(freopen64) F(close_range) F(closefrom)                      \
     F(socket) F(socketpair) F(pipe) F(pipe2) F(fcntl) F(fcntl64) F(ioctl)                                              \

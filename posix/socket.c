@@ -7,7 +7,7 @@
 #include "posix/file.h"
 #include "posix/wait.h"
 
-enum { BACKLOG_FULL_NS = 2 * 1000 * 1000 }; /* no event tells when a unix listener takes another */
+enum { BACKLOG_FULL_NS = 2 * 1000 * 1000 };
 
 /* ---- accept ---- */
 
@@ -19,7 +19,7 @@ static NOINLINE int accept_now(int fd, struct sockaddr *address, socklen_t *leng
 static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     int error = wait_may_begin();
-    int64_t deadline_ns = VTHREAD_NOW;
+    struct wait w = {.fd = fd, .events = POLLIN};
     int accepted;
 
     if (error != 0)
@@ -35,50 +35,57 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
         file_unlock(fd);
         if (accepted != -EAGAIN)
             return (int)posix_result(accepted);
-        if (deadline_ns == VTHREAD_NOW)
-            deadline_ns = wait_deadline_of(fd, SO_RCVTIMEO);
-        error = wait_fd(fd, POLLIN, deadline_ns);
+        if (!w.has_begun) {
+            if (!file_is_listening(fd))
+                return (int)posix_result(accept_now(fd, address, length, flags)); /* an error */
+            w.deadline_ns = wait_deadline_of(fd, SO_RCVTIMEO);
+        }
+        error = wait_next(&w);
         if (error != 0)
             return posix_fail(error == ETIMEDOUT ? EAGAIN : error);
     }
 }
 
+/* What was known of the number is about a file that is gone, by a way that nobody saw. */
+static int born(int fd)
+{
+    if (fd >= 0 && posix_is_our_process())
+        vthread_fd_forget(fd);
+    return fd;
+}
+
 HOOK int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-    return !PARKS() ? REAL(accept4)(fd, address, length, flags) : park_accept(fd, address, length, flags);
+    if (own_is_library(__builtin_return_address(0)))
+        return REAL(accept4)(fd, address, length, flags);
+    return born(!PARKS() || (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) ? REAL(accept4)(fd, address, length, flags)
+                                                                      : park_accept(fd, address, length, flags));
 }
 
 HOOK int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
-    return !PARKS() ? REAL(accept)(fd, address, length) : park_accept(fd, address, length, 0);
+    if (own_is_library(__builtin_return_address(0)))
+        return REAL(accept)(fd, address, length);
+    return born(!PARKS() ? REAL(accept)(fd, address, length) : park_accept(fd, address, length, 0));
 }
 
 /* ---- connect ---- */
 
 /*
- * connect of a blocking socket, without touching O_NONBLOCK: with the shortest SO_SNDTIMEO there is, one tick of the
- * kernel, after which it says EINPROGRESS. On this machine it has succeeded or failed by then.
+ * Begin to connect, or ask how far it has got, without blocking.  There is no flag for that: O_NONBLOCK is set for this
+ * one system call.  Nobody else has use for a socket that is not connected yet.
  */
-static NOINLINE int connect_shortly(int fd, const struct sockaddr *address, socklen_t length)
+static NOINLINE int connect_without_blocking(int fd, const struct sockaddr *address, socklen_t length)
 {
-    struct timeval limit = {0, 0};
-    socklen_t size = sizeof limit;
+    int flags = RESULT(REAL(fcntl)(fd, F_GETFL));
     int n;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &size) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){0, 1}, sizeof limit) != 0)
-        return -errno;
+    if (flags < 0)
+        return flags;
+    REAL(fcntl)(fd, F_SETFL, flags | O_NONBLOCK);
     n = RESULT(REAL(connect)(fd, address, length));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, size);
+    REAL(fcntl)(fd, F_SETFL, flags);
     return n;
-}
-
-static NOINLINE int outcome(int fd)
-{
-    int error = 0;
-    socklen_t length = sizeof error;
-
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 ? errno : error;
 }
 
 static NOINLINE int connect_now(int fd, const struct sockaddr *address, socklen_t length)
@@ -86,28 +93,39 @@ static NOINLINE int connect_now(int fd, const struct sockaddr *address, socklen_
     return RESULT(REAL(connect)(fd, address, length));
 }
 
+/* Would the libc's connect wait?  A connected one may be in use, and a datagram socket always. */
+static NOINLINE bool may_wait_to_connect(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+
+    return !file_is_nonblocking(fd) && file_socket_type(fd) != SOCK_DGRAM &&
+           RESULT(getpeername(fd, (struct sockaddr *)&peer, &length)) == -ENOTCONN;
+}
+
 static int park_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     int64_t deadline_ns = wait_deadline_of(fd, SO_SNDTIMEO);
+    int first = connect_without_blocking(fd, address, length);
+    int n = first;
     int error;
-    int n;
 
-    for (;;) {
-        n = connect_shortly(fd, address, length);
-        if (n != -EAGAIN)
-            break;
-        if (deadline_ns <= vthread_now_ns())
-            return -EAGAIN;
-        error = wait_until(vthread_after_ns(BACKLOG_FULL_NS));
+    while (n == -EINPROGRESS || n == -EALREADY || n == -EAGAIN || n == -EINTR) {
+        if (n == -EAGAIN) { /* a unix listener's backlog is full; no event tells when it takes another */
+            int64_t until_ns = vthread_after_ns(BACKLOG_FULL_NS);
+
+            error = deadline_ns <= vthread_now_ns() ? ETIMEDOUT
+                                                    : wait_until(until_ns < deadline_ns ? until_ns : deadline_ns);
+        } else {
+            error = n == -EINTR ? 0 : wait_fd(fd, POLLOUT, deadline_ns);
+        }
         if (error != 0)
-            return -error;
+            return error == ETIMEDOUT ? first : -error;
+        n = connect_without_blocking(fd, address, length); /* the outcome, and the socket knows that we know it */
+        if (n == -EISCONN)
+            return 0;
     }
-    if (n != -EINPROGRESS && n != -EALREADY)
-        return n;
-    error = wait_fd(fd, POLLOUT, deadline_ns);
-    if (error == ETIMEDOUT)
-        return -EINPROGRESS;
-    return -(error != 0 ? error : outcome(fd));
+    return n;
 }
 
 HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
@@ -119,7 +137,9 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
     error = wait_may_begin();
     if (error != 0)
         return posix_fail(error);
-    if (file_is_nonblocking(fd) || !file_is_stream_socket(fd))
-        return (int)posix_result(connect_now(fd, address, length));
-    return (int)posix_result(park_connect(fd, address, length));
+    return (int)posix_result(may_wait_to_connect(fd) ? park_connect(fd, address, length)
+                                                     : connect_now(fd, address, length));
 }
+
+int __connect(int fd, const struct sockaddr *address, socklen_t length);
+HOOK __attribute__((alias("connect"))) int __connect(int fd, const struct sockaddr *address, socklen_t length);

@@ -52,6 +52,31 @@ int wait_fd(int fd, int events, int64_t deadline_ns)
     return n;
 }
 
+int wait_poll(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
+{
+    bool stays = wait_stay();
+    int n = vthread_poll_until(fds, count, deadline_ns);
+
+    if (n < 0)
+        n = -not_interrupted(-n);
+    wait_leave(stays);
+    for (nfds_t i = 0; n > 0 && i < count; i++)
+        if (fds[i].revents & POLLNVAL)
+            return -ECANCELED;
+    return n;
+}
+
+ssize_t wait_sendfile(int out, int in, off_t *offset, size_t count, int64_t deadline_ns)
+{
+    bool stays = wait_stay();
+    ssize_t n = vthread_sendfile_until(out, in, offset, count, deadline_ns);
+
+    if (n < 0)
+        n = -not_interrupted((int)-n);
+    wait_leave(stays);
+    return n;
+}
+
 int wait_until(int64_t deadline_ns)
 {
     bool stays;
@@ -85,12 +110,28 @@ int wait_again(unsigned *times, int64_t deadline_ns)
     return error;
 }
 
+int wait_next(struct wait *w)
+{
+    int error;
+
+    if (!w->has_begun) {
+        w->generation = vthread_fd_generation(w->fd);
+        w->has_begun = true;
+    }
+    error = wait_fd(w->fd, w->events, w->deadline_ns);
+    if (error == 0)
+        error = wait_again(&w->times, w->deadline_ns);
+    if (error == 0 && vthread_fd_generation(w->fd) != w->generation)
+        error = ECANCELED;
+    return error;
+}
+
 NOINLINE int64_t wait_deadline_of(int fd, int option)
 {
     struct timeval limit = {0, 0};
     socklen_t length = sizeof limit;
 
-    if (getsockopt(fd, SOL_SOCKET, option, &limit, &length) != 0 || (limit.tv_sec == 0 && limit.tv_usec == 0))
+    if (RESULT(getsockopt(fd, SOL_SOCKET, option, &limit, &length)) != 0 || (limit.tv_sec == 0 && limit.tv_usec == 0))
         return VTHREAD_FOREVER;
     return vthread_after_ns(wait_ns_of(&(struct timespec){limit.tv_sec, limit.tv_usec * 1000}));
 }

@@ -15,6 +15,34 @@ int wait_may_begin(void);
 MAY_SWITCH
 int wait_fd(int fd, int events, int64_t deadline_ns);
 
+/*
+ * A call that waits for one file until it has got what it wants: {.fd = …, .events = …, .deadline_ns = …}.  The number
+ * may be another file's after a wait; the call is over then (ECANCELED).
+ */
+struct wait {
+    int fd;
+    int events;
+    int64_t deadline_ns;
+    int64_t generation; /* of the file; looked up before the first wait */
+    unsigned times;     /* without success in between: set to 0 after one */
+    bool has_begun;
+};
+
+/* wait_fd, and wait_again. */
+MAY_SWITCH
+int wait_next(struct wait *w);
+
+/*
+ * For descriptors that were all open just now: how many are ready; 0: none in time; or -Exxx (-ECANCELED: one of
+ * them has been closed meanwhile, too; -EMFILE, -ENFILE: as vthread_poll).
+ */
+MAY_SWITCH
+int wait_poll(struct pollfd *fds, nfds_t count, int64_t deadline_ns);
+
+/* As vthread_sendfile. */
+MAY_SWITCH
+ssize_t wait_sendfile(int out, int in, off_t *offset, size_t count, int64_t deadline_ns);
+
 /* VTHREAD_FOREVER is for ever. */
 MAY_SWITCH
 int wait_until(int64_t deadline_ns);

@@ -350,6 +350,15 @@ VTHREAD_API int vthread_fd_set_interrupt_closes(int fd, bool on);
  */
 VTHREAD_API int vthread_fd_forget(int fd);
 
+/*
+ * Which file has that number: another value than before if the descriptor was closed with
+ * vthread_close, or forgotten, since.  For code that waits for a descriptor and then makes its
+ * own system call: whoever has the number by then may be a stranger.
+ *
+ * Returns a number from 0 to 4,294,967,295, or -Exxx (-EBADF, -ENOMEM, -EMFILE). Does not wait.
+ */
+VTHREAD_API int64_t vthread_fd_generation(int fd);
+
 #ifdef __cplusplus
 }
 #endif

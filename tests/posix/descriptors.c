@@ -3,6 +3,7 @@
 #include "posix_test.h"
 
 #include <netdb.h>
+#include <sys/syscall.h>
 
 /* ---- every way to end a number while somebody waits for it ---- */
 
@@ -156,6 +157,36 @@ static void test_reuse(void)
     FAILS(fcntl(first, F_GETFD), EBADF);
 }
 
+/* Who waits where no event tells looks again and again, and not at a stranger. */
+static struct sockaddr_un crowd;
+
+static void *send_to_crowd(void *arg)
+{
+    return (void *)outcome_of(sendto((int)(intptr_t)arg, "x", 1, 0, (struct sockaddr *)&crowd, sizeof crowd));
+}
+
+static void test_stranger(void)
+{
+    int receiver = socket(AF_UNIX, SOCK_DGRAM, 0);
+    int sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+    int others[2];
+    vthread_t t;
+
+    crowd = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(crowd.sun_path + 1, sizeof crowd.sun_path - 1, "vthread-posix-crowd-%d", (int)getpid());
+    CHECK_EQ(bind(receiver, (struct sockaddr *)&crowd, sizeof crowd), 0);
+    while (sendto(sender, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&crowd, sizeof crowd) == 1)
+        ;
+    make_pair(STREAM, others);
+    t = spawn(send_to_crowd, sender); /* that its own buffer has room is no help */
+    await_parked(t);
+    CHECK_EQ(dup2(others[1], sender), sender);
+    CHECK_EQ(join(t), -ECANCELED);
+    CHECK_EQ(close(receiver), 0);
+    CHECK_EQ(close(sender), 0);
+    plain_close_pair(others);
+}
+
 /* A duplicate outlives the one that it was made of. */
 static void test_duplicates(void)
 {
@@ -176,6 +207,36 @@ static void test_duplicates(void)
         CHECK_EQ(close(copy), 0);
         CHECK_EQ(close(fds[1]), 0);
     }
+}
+
+/* A number that went without our seeing it, and comes back with a connection. */
+static void *vthread_read_byte(void *arg)
+{
+    char byte;
+
+    return (void *)vthread_read((int)(intptr_t)arg, &byte, 1);
+}
+
+static void test_unseen_end(void)
+{
+    struct sockaddr_in address;
+    int listener = plain_listener(&address);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    int file = open("/proc/self/exe", O_RDONLY);
+    vthread_t t;
+    char byte;
+
+    CHECK_EQ(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+    CHECK_EQ(vthread_read(file, &byte, 1), 1); /* known as what cannot be waited for */
+    CHECK_EQ(syscall(SYS_close, file), 0);
+    CHECK_EQ(accept(listener, NULL, NULL), file);
+    t = spawn(vthread_read_byte, file);
+    await_parked(t);
+    CHECK_EQ(write(client, "x", 1), 1);
+    CHECK_EQ(join(t), 1);
+    CHECK_EQ(close(file), 0);
+    CHECK_EQ(close(client), 0);
+    CHECK_EQ(close(listener), 0);
 }
 
 /* Pipes whose O_NONBLOCK changes, and is noticed by net.h, too. */
@@ -405,7 +466,9 @@ int main(void)
         {"pclose ends", test_pclose_ends, false},
         {"not ends", test_not_ends, false},
         {"reuse", test_reuse, false},
+        {"stranger", test_stranger, false},
         {"duplicates", test_duplicates, false},
+        {"unseen end", test_unseen_end, false},
         {"flags", test_flags, false},
         {"file locks", test_file_locks, false},
         {"children", test_children, false},

@@ -206,6 +206,32 @@ static void test_writes_are_whole(void)
         }
 }
 
+static void *vmsplice_byte(void *arg)
+{
+    struct iovec v = {much, 1};
+
+    return (void *)outcome_of(vmsplice((int)(intptr_t)arg, &v, 1, 0));
+}
+
+static void test_vmsplice(void)
+{
+    for (int nonblocking = 0; nonblocking < 2; nonblocking++) { /* which it does not care for */
+        int fds[2];
+        vthread_t t;
+
+        CHECK_EQ(pipe2(fds, O_NONBLOCK), 0);
+        while (write(fds[1], much, 65536) > 0)
+            ;
+        if (!nonblocking)
+            CHECK_EQ(fcntl(fds[1], F_SETFL, 0), 0);
+        t = spawn(vmsplice_byte, fds[1]);
+        await_parked(t);
+        CHECK(read(fds[0], much, 65536) > 0);
+        CHECK_EQ(join(t), 1);
+        plain_close_pair(fds);
+    }
+}
+
 static void test_nonblocking(void)
 {
     char data[8];
@@ -306,6 +332,28 @@ static void test_interrupts(void)
         CHECK_EQ(join(t), 4);
         plain_close_pair(fds);
     }
+}
+
+/* What does not wait is not interrupted. */
+static void *use_file(void *arg)
+{
+    char path[] = "/tmp/vthread-posix-XXXXXX";
+    int fd = mkstemp(path);
+    char data[8];
+
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(vthread_interrupt(vthread_self()), 0);
+    CHECK_EQ(write(fd, "abcd", 4), 4);
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    CHECK_EQ(read(fd, data, sizeof data), 4);
+    CHECK(vthread_interrupted());
+    CHECK_EQ(close(fd), 0);
+    return arg;
+}
+
+static void test_interrupted_files(void)
+{
+    join(spawn(use_file, 0));
 }
 
 /* Part of it has gone out: the count first, then the error. */
@@ -438,10 +486,12 @@ int main(void)
         {"waitall, peek", test_waitall, false},
         {"datagrams", test_datagrams, false},
         {"writes are whole", test_writes_are_whole, false},
+        {"vmsplice", test_vmsplice, false},
         {"non-blocking", test_nonblocking, false},
         {"flags stay", test_flags_stay, false},
         {"timeouts", test_timeouts, false},
         {"interrupts", test_interrupts, false},
+        {"interrupted files", test_interrupted_files, false},
         {"interrupted writes", test_interrupted_writes, false},
         {"broken pipes", test_broken_pipes, false},
         {"files", test_files, false},

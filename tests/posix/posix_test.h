@@ -33,15 +33,15 @@ static __attribute__((noinline, unused)) int get_errno(void)
     return errno;
 }
 
-static __attribute__((noinline, unused)) void clear_errno(void)
+static __attribute__((noinline, unused)) void set_errno(int error)
 {
-    errno = 0;
+    errno = error;
 }
 
 /* A call that fails with that error. */
 #define FAILS(call, error)                                                                                             \
     do {                                                                                                               \
-        clear_errno();                                                                                                 \
+        set_errno(0);                                                                                                  \
         CHECK_EQ(call, -1);                                                                                            \
         CHECK_EQ(get_errno(), error);                                                                                  \
     } while (0)

@@ -188,6 +188,81 @@ static void test_interrupted_polls(void)
     plain_close_pair(fds);
 }
 
+static void *wait_until_closed(void *arg)
+{
+    (void)arg;
+    CHECK_EQ((intptr_t)wait_somehow(NULL), -ECANCELED);
+    CHECK(!vthread_is_interrupted(vthread_self()));
+    return NULL;
+}
+
+/* Any of several, whatever has its number then. */
+static void test_closed_polls(void)
+{
+    int other = open("/dev/null", O_RDONLY);
+    int fds[2];
+
+    for (job.way = 0; job.way <= PSELECT; job.way++)
+        for (job.n = 1; job.n <= 2; job.n++) {
+            vthread_t t;
+
+            make_pair(STREAM, fds);
+            job.fds[0] = job.n == 1 ? fds[0] : fds[1];
+            job.fds[1] = fds[0];
+            job.events = POLLIN;
+            job.timeout_ms = -1;
+            t = spawn(wait_until_closed, 0);
+            await_parked(t);
+            CHECK_EQ(dup2(other, fds[0]), fds[0]);
+            join(t);
+            plain_close_pair(fds);
+        }
+    CHECK_EQ(close(other), 0);
+}
+
+/* Urgent data only an epoll set can watch, for which there is no number: the deadline holds, and what comes is seen. */
+static void *poll_in_vain(void *arg)
+{
+    struct pollfd p[2] = {{.fd = (int)(intptr_t)arg, .events = POLLPRI}, {.fd = (int)(intptr_t)arg, .events = POLLERR}};
+    struct timespec bad[] = {{.tv_nsec = 1000000000}, {.tv_nsec = -1}, {.tv_sec = -1}};
+
+    for (int i = 0; i < 3; i++)
+        FAILS(ppoll(p, 2, &bad[i], NULL), EINVAL);
+    CHECK_EQ(poll(p, 2, 50), 0);
+    return NULL;
+}
+
+static void *poll_urgent(void *arg)
+{
+    struct pollfd p[2] = {{.fd = (int)(intptr_t)arg, .events = POLLPRI}, {.fd = (int)(intptr_t)arg, .events = POLLERR}};
+
+    CHECK_EQ(poll(p, 2, -1), 1);
+    return (void *)(intptr_t)p[0].revents;
+}
+
+static void test_polls_without_a_descriptor(void)
+{
+    struct rlimit old;
+    struct rlimit few = {.rlim_cur = 3}; /* poll takes as many entries */
+    int fds[2];
+    vthread_t t;
+    char byte;
+
+    make_pair(TCP, fds);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(vthread_read(fds[0], &byte, 1), 1); /* the runtime has its own descriptors now */
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few.rlim_max = old.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    join(spawn(poll_in_vain, fds[0]));
+    t = spawn(poll_urgent, fds[0]);
+    await_parked(t);
+    CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+    CHECK_EQ(join(t), POLLPRI);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    plain_close_pair(fds);
+}
+
 static void *poll_odd(void *arg)
 {
     struct pollfd p[3] = {{.fd = (int)(intptr_t)arg, .events = POLLRDHUP},
@@ -457,6 +532,8 @@ int main(void)
         {"polls", test_polls, false},
         {"writable", test_writable, false},
         {"interrupted polls", test_interrupted_polls, false},
+        {"closed polls", test_closed_polls, false},
+        {"polls without a descriptor", test_polls_without_a_descriptor, false},
         {"odd polls", test_odd_polls, false},
         {"accept", test_accept, false},
         {"full backlog", test_full_backlog, false},
