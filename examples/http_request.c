@@ -22,17 +22,45 @@ static int on_url(http_parser *parser, const char *at, size_t length)
     return 0;
 }
 
+static bool is_field(const char *line, const char *name, size_t length)
+{
+    return strncasecmp(line, name, length) == 0 && line[length] == ':';
+}
+
 const char *connection_find_field(const struct connection *c, const char *name, size_t length)
 {
     const char *line = c->in + c->begin + c->url + c->url_length;
 
-    /* The parser has seen the whole head, so every line ends, and an empty one comes last. */
+    /* The head has been checked, so every line ends, and an empty one comes last. */
     for (;;) {
         line = (const char *)rawmemchr(line, '\n') + 1;
         if (*line == '\r' || *line == '\n')
             return NULL;
-        if (strncasecmp(line, name, length) == 0 && line[length] == ':')
+        if (is_field(line, name, length))
             return line + length + 1;
+    }
+}
+
+/*
+ * Do lines end where we think they do?  The parser takes whatever follows a CR for an LF; who finds another end of the
+ * head than others do is open to requests within requests (RFC 9112, 2.2 and 11.2).
+ */
+static bool lines_are_whole(const struct connection *c, bool *ret_has_host)
+{
+    const char *end = c->in + c->received;
+    const char *line = c->in + c->begin + c->url + c->url_length;
+
+    *ret_has_host = false;
+    for (;;) {
+        const char *feed = memchr(line, '\n', (size_t)(end - line));
+        const char *cr = feed != NULL ? memchr(line, '\r', (size_t)(feed - line)) : NULL;
+
+        if (feed == NULL || (cr != NULL && cr + 1 != feed))
+            return false;
+        if (feed == line || cr == line)
+            return true;
+        *ret_has_host = *ret_has_host || is_field(line, "Host", 4);
+        line = feed + 1;
     }
 }
 
@@ -41,10 +69,11 @@ static int check_head(const struct connection *c)
 {
     const http_parser *p = &c->parser;
     bool has_length = (p->flags & F_CONTENTLENGTH) != 0;
+    bool has_host;
 
     if (p->http_major != 1)
         return HTTP_STATUS_HTTP_VERSION_NOT_SUPPORTED;
-    if (p->http_minor >= 1 && connection_find_field(c, "Host", 4) == NULL)
+    if (!lines_are_whole(c, &has_host) || (p->http_minor >= 1 && !has_host))
         return HTTP_STATUS_BAD_REQUEST;
     if (has_length && p->content_length > c->exchange.server->params.body_bytes_max)
         return HTTP_STATUS_PAYLOAD_TOO_LARGE;

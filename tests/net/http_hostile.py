@@ -27,6 +27,9 @@ def garbage():
     refused("GET /ping HTTP/1.1\r\n\r\n", 400)  # no Host
     refused("GET /ping HTTP/1.1\r\nHost h\r\n\r\n", 400)
     refused("GET /ping HTTP/1.1\r\nHost : h\r\n\r\n", 400)
+    refused("GET /ping HTTP/1.1\rXHost: h\r\n\r\n", 400)  # a CR alone ends no line
+    refused("GET /ping HTTP/1.1\r\nHost: h\r\nA:\r\r\nB: c \n\r\n", 400)
+    refused("GET /ping HTTP/1.1\r\nHost: h\r\n\rX", 400)
     refused("GET /pi ng HTTP/1.1\r\nHost: h\r\n\r\n", 400)
     refused("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 405)
     refused("\r\n" * 10000, 400, 414, 431)
