@@ -14,6 +14,8 @@
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
+#include "os_threads.h"
+
 enum { THREADS = 500, TIMES = 3, SHUTDOWN_MS = 20000 };
 
 static const char *url;
@@ -22,20 +24,6 @@ static int times = TIMES;
 static atomic_int right;
 static atomic_int os_threads;
 static atomic_bool complained;
-
-static int count_os_threads(void)
-{
-    FILE *status = fopen("/proc/self/status", "r");
-    char line[128];
-    int n = 0;
-
-    while (status != NULL && fgets(line, sizeof line, status) != NULL)
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    if (status != NULL)
-        fclose(status);
-    return n;
-}
 
 static size_t count(char *data, size_t size, size_t n, void *user)
 {

@@ -58,7 +58,6 @@ bool demo_reap(struct demo_child *child);
 
 int64_t demo_cpu_ns(void);
 int64_t demo_rss_bytes(void);
-int demo_os_threads(void);
 
 /* Use as many descriptors as the system lets us; returns how many. */
 long demo_raise_descriptor_limit(void);

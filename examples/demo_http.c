@@ -15,6 +15,7 @@
 #include <vthread/vthread.h>
 
 #include "http_server.h"
+#include "os_threads.h"
 
 enum { STOP_MS = 3000, COMPUTE_MS = 5000, SPARE_DESCRIPTORS = 64 };
 
@@ -38,7 +39,7 @@ static void front_page(struct http_exchange *x, void *user)
     (void)user;
     http_server_stats(x->server, &stats);
     n = snprintf(text, sizeof text, page, (unsigned long long)vthread_id(vthread_self()),
-                 (unsigned long long)stats.connections, demo_os_threads(), demo_number((double)stats.requests),
+                 (unsigned long long)stats.connections, count_os_threads(), demo_number((double)stats.requests),
                  (double)demo_rss_bytes() / 1e6);
     http_reply(x, 200, "text/html; charset=utf-8", text, (size_t)n);
 }
@@ -197,7 +198,7 @@ static bool follow(struct demo_child *load, struct figures *ret)
             ret->cpu_ns = demo_cpu_ns() - ret->cpu_ns;
             ret->wall_ns = wall_ns;
             ret->rss_bytes = demo_rss_bytes();
-            ret->os_threads = demo_os_threads();
+            ret->os_threads = count_os_threads();
             demo_progress_end();
             return ret->requests > 0;
         }

@@ -11,6 +11,8 @@
 #include <vthread/runtime.h>
 #include <vthread/vthread.h>
 
+#include "os_threads.h"
+
 enum {
     BYTES_EACH = 1024, /* what must be free for each, generously */
     SETTLE_MS = 200,
@@ -63,7 +65,7 @@ static void *park_and_wake(void *arg)
     create_ns = (double)(vthread_now_ns() - begin_ns) / (double)count;
     printf("parked\n");
     vthread_sleep_ms(SETTLE_MS);
-    os_threads = demo_os_threads();
+    os_threads = count_os_threads();
     each = (double)(demo_rss_bytes() - rss_bytes) / (double)count;
 
     begin_ns = vthread_now_ns();

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "demo.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -92,19 +91,6 @@ int64_t demo_rss_bytes(void)
         resident = 0;
     fclose(f);
     return (int64_t)resident * sysconf(_SC_PAGESIZE);
-}
-
-int demo_os_threads(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    int count = 0;
-
-    if (tasks == NULL)
-        return 0;
-    for (struct dirent *entry; (entry = readdir(tasks)) != NULL;)
-        count += entry->d_name[0] != '.';
-    closedir(tasks);
-    return count;
 }
 
 long demo_raise_descriptor_limit(void)

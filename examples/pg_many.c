@@ -19,26 +19,14 @@
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
+#include "os_threads.h"
+
 enum { THREADS = 2000, CONNECTIONS = 50, SHUTDOWN_MS = 20000 };
 
 static const char *conninfo;
 static vthread_queue_t *idle; /* PGconn * */
 static atomic_int right;
 static atomic_int os_threads;
-
-static int count_os_threads(void)
-{
-    FILE *status = fopen("/proc/self/status", "r");
-    char line[128];
-    int n = 0;
-
-    while (status != NULL && fgets(line, sizeof line, status) != NULL)
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    if (status != NULL)
-        fclose(status);
-    return n;
-}
 
 static void *dial(void *arg)
 {

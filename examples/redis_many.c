@@ -21,6 +21,8 @@
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
+#include "os_threads.h"
+
 enum { THREADS = 1000, ROUNDS = 10, KNOCKING = 256, SHUTDOWN_MS = 20000 };
 
 static const char *path;
@@ -30,20 +32,6 @@ static atomic_int os_threads;
 /* Redis' socket has room for 511 who have not been let in yet; hiredis does not wait for it, but fails. */
 static vthread_sem_t knocking = VTHREAD_SEM_INITIALIZER(KNOCKING);
 static vthread_barrier_t connected, answered; /* all threads, and main */
-
-static int count_os_threads(void)
-{
-    FILE *status = fopen("/proc/self/status", "r");
-    char line[128];
-    int n = 0;
-
-    while (status != NULL && fgets(line, sizeof line, status) != NULL)
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    if (status != NULL)
-        fclose(status);
-    return n;
-}
 
 static bool answers(redisContext *redis, const char *expected, const char *format, int id)
 {

@@ -14,24 +14,12 @@
 #include <vthread/version.h>
 #include <vthread/vthread.h>
 
+#include "examples/os_threads.h"
+
 enum { RETRY_US = 10000, SHUTDOWN_MS = 60000 };
 
 static const char *path;
 static atomic_int lost, answered, os_threads;
-
-static int count_os_threads(void)
-{
-    FILE *status = fopen("/proc/self/status", "r");
-    char line[128];
-    int n = 0;
-
-    while (status != NULL && fgets(line, sizeof line, status) != NULL)
-        if (sscanf(line, "Threads: %d", &n) == 1)
-            break;
-    if (status != NULL)
-        fclose(status);
-    return n;
-}
 
 /* Until there is a server, and room in its backlog. */
 static redisContext *dial(void)
