@@ -29,10 +29,10 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
     for (;;) {
         int ready;
 
-        file_lock(fd);
+        file_lock(fd, POLLIN);
         ready = file_poll(fd, POLLIN);
         accepted = ready != 0 ? accept_now(fd, address, length, flags) : -EAGAIN;
-        file_unlock(fd);
+        file_unlock(fd, POLLIN);
         if (accepted != -EAGAIN)
             return (int)posix_result(accepted);
         if (!w.has_begun) {
