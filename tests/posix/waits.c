@@ -384,13 +384,27 @@ static void *connect_unix(void *arg)
     return (void *)result;
 }
 
-/* A listener whose backlog is full: connect waits for room. */
+static int connecting;
+
+static void *connect_until_closed(void *arg)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof address.sun_path, "/tmp/vthread-posix-%d", (int)getpid());
+    FAILS(connect(connecting, (struct sockaddr *)&address, sizeof address), ECANCELED);
+    return arg;
+}
+
+/* A listener whose backlog is full: connect waits for room; and not on, when the number is another socket's. */
 static void test_full_backlog(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int listener = socket(AF_UNIX, SOCK_STREAM, 0);
     int filler = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct sockaddr_un peer;
+    socklen_t length = sizeof peer;
     vthread_t t;
+    int stranger;
     int fd;
 
     snprintf(address.sun_path, sizeof address.sun_path, "/tmp/vthread-posix-%d", (int)getpid());
@@ -399,6 +413,19 @@ static void test_full_backlog(void)
     CHECK_EQ(listen(listener, 0), 0);
     CHECK_EQ(connect(filler, (struct sockaddr *)&address, sizeof address), 0);
     CHECK_EQ(join(spawn(connect_unix, 1)), -EAGAIN);
+    connecting = socket(AF_UNIX, SOCK_STREAM, 0);
+    t = spawn(connect_until_closed, 0);
+    await_parked(t);
+    stranger = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK_EQ(dup2(stranger, connecting), connecting);
+    fd = accept(listener, NULL, NULL); /* there is room now */
+    join(t);
+    FAILS(getpeername(stranger, (struct sockaddr *)&peer, &length), ENOTCONN);
+    plain_close_pair((int[]){stranger, connecting});
+    CHECK_EQ(close(fd), 0);
+    CHECK_EQ(close(filler), 0);
+    filler = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_EQ(connect(filler, (struct sockaddr *)&address, sizeof address), 0);
     t = spawn(connect_unix, 0);
     await_parked(t);
     fd = accept(listener, NULL, NULL);
