@@ -526,6 +526,33 @@ static void test_sleeps(void)
     CHECK_EQ(clock_nanosleep(CLOCK_MONOTONIC, 0, &bad, NULL), EINVAL);
 }
 
+enum { SELECT_MOST = 1 << 16 }; /* more than any process's table of descriptors here */
+
+static void *select_far(void *arg)
+{
+    static fd_mask set[SELECT_MOST / NFDBITS];
+    int fd = (int)(intptr_t)arg;
+
+    memset(set, 0, sizeof set);
+    set[fd / NFDBITS] = (fd_mask)1 << fd % NFDBITS;
+    set[SELECT_MOST / NFDBITS - 1] = -1;
+    return (void *)outcome_of(select(SELECT_MOST, (fd_set *)(void *)set, NULL, NULL, NULL));
+}
+
+/* A number of descriptors that is too high, and what is there of the set is rubbish: the kernel does not look at it. */
+static void test_select_beyond_the_table(void)
+{
+    vthread_t t;
+    int fds[2];
+
+    make_pair(PIPE, fds);
+    t = spawn(select_far, fds[0]);
+    await_parked(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(join(t), 1);
+    plain_close_pair(fds);
+}
+
 static atomic_int turns;
 
 static void *take_turns(void *arg)
@@ -562,6 +589,7 @@ int main(void)
         {"closed polls", test_closed_polls, false},
         {"polls without a descriptor", test_polls_without_a_descriptor, false},
         {"odd polls", test_odd_polls, false},
+        {"select beyond the table", test_select_beyond_the_table, false},
         {"accept", test_accept, false},
         {"full backlog", test_full_backlog, false},
         {"non-blocking connect", test_nonblocking_connect, false},
