@@ -82,11 +82,12 @@ int descriptor_opened(int fd, bool is_tcp)
     return 0;
 }
 
-int descriptor_begin_look(int fd, struct descriptor **ret_d)
+int descriptor_begin_look(int fd, struct descriptor **ret_d, bool *ret_looks)
 {
     int error;
 
     *ret_d = NULL;
+    *ret_looks = false;
     if (runtime_forked())
         return ENOTSUP;
     /* Nothing is known; and perhaps the runtime is being taken down, and this is libevent that closes something. */
@@ -95,9 +96,10 @@ int descriptor_begin_look(int fd, struct descriptor **ret_d)
     error = runtime_begin_look_anywhere();
     if (error != 0)
         return error;
-    if (atomic_load_acquire(&poller_is_up)) /* still */
+    *ret_looks = atomic_load_acquire(&poller_is_up); /* still */
+    if (*ret_looks)
         *ret_d = descriptor_find(fd);
-    if (*ret_d == NULL)
+    else
         runtime_end_look_anywhere();
     return 0;
 }
@@ -110,11 +112,12 @@ void descriptor_end_look(void)
 int descriptor_renewed(int fd)
 {
     struct descriptor *d;
-    int error = descriptor_begin_look(fd, &d);
+    bool looks;
+    int error = descriptor_begin_look(fd, &d, &looks);
 
-    if (d == NULL)
+    if (!looks)
         return error;
-    if (atomic_load_relaxed(&d->kind) != KIND_NONE)
+    if (d != NULL && atomic_load_relaxed(&d->kind) != KIND_NONE)
         descriptor_finish_close(d, descriptor_begin_close(d, fd));
     descriptor_end_look();
     return 0;

@@ -82,10 +82,11 @@ int descriptor_opened(int fd, bool is_tcp);
 NODISCARD int descriptor_renewed(int fd);
 
 /*
- * For calls that do not start the runtime: what is known of the number, whose record stays until the end, whoever shuts
- * the runtime down; or NULL, and there is nothing to end.  0, ENOTSUP, ENOMEM.
+ * For calls that do not start the runtime: what is known of the number, or NULL.  ret_looks: the poller is up, and the
+ * records, all of them, stay until the look is ended, whoever shuts the runtime down; if not there are none, and
+ * nothing to end.  0, ENOTSUP, ENOMEM.
  */
-NODISCARD int descriptor_begin_look(int fd, struct descriptor **ret_d);
+NODISCARD int descriptor_begin_look(int fd, struct descriptor **ret_d, bool *ret_looks);
 void descriptor_end_look(void);
 
 /* The record of an open descriptor, looked at if need be.  0, -EBADF, -ENOMEM. */

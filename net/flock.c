@@ -53,6 +53,8 @@ int vthread_flock_until(int fd, int operation, int64_t deadline_ns)
     error = descriptor_get(fd, &d);
     if (error != 0)
         return -error;
+    if (atomic_load_relaxed(&d->kind) == KIND_DEAD)
+        return ECANCELED;
     generation = atomic_load_relaxed(&d->generation);
     error = system_flock(fd, operation | LOCK_NB);
     if (error != -EWOULDBLOCK || !waits)

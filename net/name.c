@@ -23,7 +23,7 @@ struct name_lookup {
     socklen_t host_size;
     socklen_t service_size;
     char host[NI_MAXHOST];
-    char service[NI_MAXSERV];
+    char service[NI_MAXHOST]; /* a unix socket's is its path */
 };
 
 /* Not inlined: as ask in lookup.c. */
@@ -32,8 +32,8 @@ static NOINLINE void ask_for_name(struct lookup *lookup)
     struct name_lookup *l = (struct name_lookup *)lookup;
     int before = errno;
 
-    lookup->code = getnameinfo((const struct sockaddr *)&l->address, l->length, l->host, l->host_size, l->service,
-                               l->service_size, l->flags);
+    lookup->code = getnameinfo((const struct sockaddr *)&l->address, l->length, l->host_size > 0 ? l->host : NULL,
+                               l->host_size, l->service_size > 0 ? l->service : NULL, l->service_size, l->flags);
     lookup->error = lookup->code == EAI_SYSTEM ? errno : 0;
     errno = before;
 }

@@ -416,8 +416,8 @@ static int set_up(void)
 
 int poller_start(void)
 {
-    int error = -runtime_enter();
     int before = errno;
+    int error = -runtime_enter();
 
     if (error != 0)
         return error;

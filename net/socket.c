@@ -204,7 +204,8 @@ int vthread_shutdown(int fd, int how)
 int vthread_close(int fd)
 {
     struct descriptor *d;
-    int error = descriptor_begin_look(fd, &d);
+    bool looks;
+    int error = descriptor_begin_look(fd, &d, &looks);
 
     if (error != 0)
         return error;
@@ -213,11 +214,13 @@ int vthread_close(int fd)
 
         error = system_close(fd);
         descriptor_finish_close(d, generation);
-        descriptor_end_look();
     } else {
         error = system_close(fd);
     }
-    operation_descriptor_freed();
+    if (looks) {
+        operation_descriptor_freed(); /* others' records: within the look */
+        descriptor_end_look();
+    }
     return -error;
 }
 

@@ -20,6 +20,7 @@
 #include "net/io.h"
 #include "net/operation.h"
 #include "net/option.h"
+#include "net/poller.h"
 #include "net/system.h"
 #include "net/watch.h"
 #include "vthread/thread.h"
@@ -199,10 +200,16 @@ static ssize_t move(const struct move *m, int64_t deadline_ns)
     struct operation in;
     struct operation out;
     struct watched files[2] = {{.fd = m->in}, {.fd = m->out}};
+    int error;
     ssize_t n;
 
     if (m->flags & SPLICE_F_NONBLOCK)
         deadline_ns = VTHREAD_NOW;
+    n = net_enter(); /* begin_both looks at the records before an operation begins */
+    if (n != 0)
+        return n;
+    if (thread_self(&error) == NULL)
+        return -error;
     for (int attempt = 0;; attempt = 1) {
         bool in_is_ready;
 

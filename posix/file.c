@@ -9,23 +9,34 @@
 
 #include "posix/wait.h"
 
-enum { LOCKS = 64 };
+enum { LOCKS = 128 };
 
 static vthread_mutex_t locks[LOCKS];
 
-void file_lock(int fd)
+/* Those of the two directions of a file are never the same. */
+static vthread_mutex_t *lock_of(int fd, int events)
 {
-    unsigned times = 0;
-
-    while (vthread_mutex_trylock(&locks[(unsigned)fd % LOCKS]) != 0) {
-        wait_turn();
-        wait_again(&times, VTHREAD_FOREVER); /* it may be blocked after all, if others use the file */
-    }
+    return &locks[(2 * (unsigned)fd + (events == POLLOUT)) % LOCKS];
 }
 
-void file_unlock(int fd)
+void file_lock(int fd, int events)
 {
-    vthread_mutex_unlock(&locks[(unsigned)fd % LOCKS]);
+    vthread_mutex_t *lock = lock_of(fd, events);
+    bool was_interrupted = false;
+    unsigned times = 0;
+
+    while (vthread_mutex_trylock(lock) != 0) {
+        wait_turn();
+        if (wait_again(&times, VTHREAD_FOREVER) == ECANCELED) /* at once, as long as the flag is set */
+            was_interrupted |= vthread_interrupted();
+    }
+    if (was_interrupted)
+        vthread_interrupt(vthread_self_virtual());
+}
+
+void file_unlock(int fd, int events)
+{
+    vthread_mutex_unlock(lock_of(fd, events));
 }
 
 NOINLINE bool file_is_nonblocking(int fd)
@@ -76,7 +87,7 @@ NOINLINE enum file_kind file_look(int fd, int events)
     if (flags < 0 || (flags & O_NONBLOCK) || (flags & O_ACCMODE) == (events == POLLIN ? O_WRONLY : O_RDONLY) ||
         RESULT(fstat(fd, &st)) != 0 || !is_waited_for(&st))
         return FILE_DIRECT;
-    return S_ISCHR(st.st_mode) && is_terminal(fd) ? FILE_TERMINAL : FILE_STREAM;
+    return events == POLLOUT && S_ISCHR(st.st_mode) && is_terminal(fd) ? FILE_TERMINAL : FILE_STREAM;
 }
 
 NOINLINE int file_poll(int fd, int events)

@@ -35,11 +35,13 @@ int file_socket_error(int fd); /* and it has been told then */
 
 /*
  * Between "poll says that it is there" and taking it, others keep away: those that take turns here, at least.
- * What is done in between does not wait.  Nobody queues for the lock: it would be handed to a thread that has
- * to go on on one carrier, and that may be blocked, by someone who waits for this very lock.
+ * events: POLLIN for those that take, POLLOUT for those that put.  What is done in between does not wait; and should it
+ * block after all, because others use the file, whoever ends that is at the other side.  Nobody queues for the lock: it
+ * would be handed to a thread that has to go on on one carrier, and that may be blocked, by someone who waits for this
+ * very lock.  Interruptions do not end the wait for it.
  */
 MAY_SWITCH
-void file_lock(int fd);
-void file_unlock(int fd);
+void file_lock(int fd, int events);
+void file_unlock(int fd, int events);
 
 #endif

@@ -107,6 +107,7 @@ static NOINLINE ssize_t receive_slowly(const struct receive *r, size_t done)
 static ssize_t peek_whole(const struct receive *r)
 {
     int64_t deadline_ns = wait_deadline_of(r->fd, SO_RCVTIMEO);
+    struct wait_file file = wait_remember(r->fd);
     unsigned times = 0;
     bool stops = file_is_nonblocking(r->fd) || file_socket_type(r->fd) != SOCK_STREAM;
 
@@ -122,6 +123,8 @@ static ssize_t peek_whole(const struct receive *r)
             stops = true;
         else if (error != 0)
             return n > 0 ? n : -error;
+        if (wait_is_same(&file) != 0)
+            return n > 0 ? n : -ECANCELED;
     }
 }
 
@@ -250,11 +253,11 @@ static ssize_t read_file(int fd, const struct iovec *vector, int count)
         int ready;
         int error;
 
-        file_lock(fd);
+        file_lock(fd, POLLIN);
         ready = file_poll(fd, POLLIN);
         if (ready != 0)
             n = read_now(fd, vector, count);
-        file_unlock(fd);
+        file_unlock(fd, POLLIN);
         if (ready != 0)
             return n;
         error = wait_next(&w);
@@ -289,38 +292,57 @@ static ssize_t write_stream(int fd, const struct iovec *vector, int count, size_
         int ready;
         int error;
 
-        file_lock(fd);
+        file_lock(fd, POLLOUT);
         ready = file_poll(fd, POLLOUT);
         if (ready != 0)
             n = write_piece(fd, vector, count, done, size);
-        file_unlock(fd);
+        file_unlock(fd, POLLOUT);
         if (n < 0)
             return done > 0 ? (ssize_t)done : n;
         done += (size_t)n;
         if (ready != 0 && (n == 0 || done >= size))
             return (ssize_t)done;
-        if (n > 0)
+        if (n > 0) { /* there may be room for more */
             w.times = 0;
+            continue;
+        }
         error = wait_next(&w);
         if (error != 0)
             return done > 0 ? (ssize_t)done : -error;
     }
 }
 
+static ssize_t write_blocking(int fd, const struct iovec *vector, int count)
+{
+    bool began = vthread_blocking_begin("write") == 0;
+    ssize_t n = write_now(fd, vector, count);
+
+    if (began)
+        vthread_blocking_end();
+    return n;
+}
+
+/* Of an eventfd: it is writable if it takes a 1, but whether it takes this value nobody tells but the write. */
+static ssize_t write_value(int fd, const struct iovec *vector, int count)
+{
+    struct wait w = {.fd = fd, .events = POLLOUT, .deadline_ns = VTHREAD_FOREVER};
+    int error = 0;
+
+    while (error == 0 && file_poll(fd, POLLOUT) == 0)
+        error = wait_next(&w);
+    return error != 0 ? -error : write_blocking(fd, vector, count);
+}
+
 static ssize_t write_file(int fd, const struct iovec *vector, int count)
 {
     size_t size = io_size(vector, (size_t)count);
     enum file_kind kind = file_look(fd, POLLOUT);
-    bool began;
-    ssize_t n;
 
+    if (kind == FILE_STREAM && size == sizeof(eventfd_t) && !file_is_pipe(fd))
+        return write_value(fd, vector, count);
     if (kind == FILE_STREAM && size > 0)
         return write_stream(fd, vector, count, size);
-    began = kind == FILE_TERMINAL && vthread_blocking_begin("write to a terminal") == 0;
-    n = write_now(fd, vector, count);
-    if (began)
-        vthread_blocking_end();
-    return n;
+    return kind == FILE_TERMINAL ? write_blocking(fd, vector, count) : write_now(fd, vector, count);
 }
 
 /* Not a vector that the kernel would complain of. */

@@ -188,6 +188,17 @@ static nfds_t fill(struct pollfd *fds, const struct sets *s)
     return used;
 }
 
+/* The kernel's select looks at no numbers beyond its table, so what is not open may be in the sets: not to be polled.
+ */
+static void leave_out_closed(struct pollfd *fds, nfds_t n)
+{
+    if (poll_now(fds, n) <= 0)
+        return;
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].revents & POLLNVAL)
+            fds[i].fd = -1;
+}
+
 static void put_back(fd_set *set, const void *saved, size_t bytes)
 {
     if (set != NULL)
@@ -202,6 +213,7 @@ static int select_until(const struct sets *s, int64_t deadline_ns)
     struct pollfd *fds = (struct pollfd *)(void *)room;
     char *copies = room + (size_t)s->n * sizeof *fds;
     unsigned times = 0;
+    bool has_waited = false;
     void *read;
     void *write;
     void *except;
@@ -217,6 +229,9 @@ static int select_until(const struct sets *s, int64_t deadline_ns)
     while ((ready = select_now(s)) == 0) {
         int error = 0;
 
+        if (!has_waited)
+            leave_out_closed(fds, used);
+        has_waited = true;
         ready = wait_for_any(fds, used, deadline_ns);
         if (ready > 0)
             error = wait_again(&times, deadline_ns); /* poll reports what select does not count */

@@ -29,10 +29,10 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
     for (;;) {
         int ready;
 
-        file_lock(fd);
+        file_lock(fd, POLLIN);
         ready = file_poll(fd, POLLIN);
         accepted = ready != 0 ? accept_now(fd, address, length, flags) : -EAGAIN;
-        file_unlock(fd);
+        file_unlock(fd, POLLIN);
         if (accepted != -EAGAIN)
             return (int)posix_result(accepted);
         if (!w.has_begun) {
@@ -73,7 +73,8 @@ HOOK int accept(int fd, struct sockaddr *address, socklen_t *length)
 
 /*
  * Begin to connect, or ask how far it has got, without blocking.  There is no flag for that: O_NONBLOCK is set for this
- * one system call.  Nobody else has use for a socket that is not connected yet.
+ * one system call.  Nobody else has use for a socket that is not connected yet, unless it connects it, too: the lock
+ * keeps those from taking the flag that is set here for the user's.
  */
 static NOINLINE int connect_without_blocking(int fd, const struct sockaddr *address, socklen_t length)
 {
@@ -85,6 +86,19 @@ static NOINLINE int connect_without_blocking(int fd, const struct sockaddr *addr
     REAL(fcntl)(fd, F_SETFL, flags | O_NONBLOCK);
     n = RESULT(REAL(connect)(fd, address, length));
     REAL(fcntl)(fd, F_SETFL, flags);
+    return n;
+}
+
+MAY_SWITCH
+static int try_connect(const struct wait_file *file, const struct sockaddr *address, socklen_t length)
+{
+    int n;
+
+    file_lock(file->fd, POLLOUT);
+    n = -wait_is_same(file);
+    if (n == 0)
+        n = connect_without_blocking(file->fd, address, length);
+    file_unlock(file->fd, POLLOUT);
     return n;
 }
 
@@ -106,7 +120,8 @@ static NOINLINE bool may_wait_to_connect(int fd)
 static int park_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     int64_t deadline_ns = wait_deadline_of(fd, SO_SNDTIMEO);
-    int first = connect_without_blocking(fd, address, length);
+    struct wait_file file = wait_remember(fd);
+    int first = try_connect(&file, address, length);
     int n = first;
     int error;
 
@@ -121,7 +136,7 @@ static int park_connect(int fd, const struct sockaddr *address, socklen_t length
         }
         if (error != 0)
             return error == ETIMEDOUT ? first : -error;
-        n = connect_without_blocking(fd, address, length); /* the outcome, and the socket knows that we know it */
+        n = try_connect(&file, address, length); /* the outcome, and the socket knows that we know it */
         if (n == -EISCONN)
             return 0;
     }

@@ -18,6 +18,13 @@ static int await_side(int fd, int events, int64_t deadline_ns)
     return file_look(fd, events) == FILE_DIRECT ? 0 : wait_fd(fd, events, deadline_ns);
 }
 
+static int are_same(const struct wait_file files[2])
+{
+    int error = wait_is_same(&files[0]);
+
+    return error != 0 ? error : wait_is_same(&files[1]);
+}
+
 /* A unix socket that was reset tells those who wait so; by the time of the next call all that is left is EPIPE. */
 static ssize_t or_reset(int out, ssize_t n)
 {
@@ -61,10 +68,13 @@ static NOINLINE ssize_t sendfile_now(int out, int in, off_t *offset, size_t coun
 /* A pipe takes what there is room for, as in splice. */
 static ssize_t park_sendfile_to_pipe(int out, int in, off_t *offset, size_t count)
 {
+    struct wait_file files[2] = {wait_remember(out), wait_remember(in)};
     int error = wait_may_begin();
 
     if (error == 0)
         error = await_side(out, POLLOUT, VTHREAD_FOREVER);
+    if (error == 0)
+        error = are_same(files);
     return error != 0 ? -error : sendfile_now(out, in, offset, count);
 }
 
@@ -87,9 +97,10 @@ HOOK __attribute__((alias("sendfile"))) ssize_t sendfile64(int out, int in, __of
 
 /* ---- pipes ---- */
 
-/* Both at once: while one was waited for the other may have changed. */
+/* Both at once: while one was waited for the other may have changed, or been closed and be another file. */
 static int await_sides(int in, int out)
 {
+    struct wait_file files[2] = {wait_remember(in), wait_remember(out)};
     int64_t in_deadline_ns = wait_deadline_of(in, SO_RCVTIMEO);
     int64_t out_deadline_ns = wait_deadline_of(out, SO_SNDTIMEO);
     int error = wait_may_begin();
@@ -101,6 +112,8 @@ static int await_sides(int in, int out)
         if (error != 0 || file_look(in, POLLIN) == FILE_DIRECT || file_poll(in, POLLIN) != 0)
             break;
     }
+    if (error == 0)
+        error = are_same(files);
     return error == ETIMEDOUT ? EAGAIN : error;
 }
 

@@ -110,20 +110,28 @@ int wait_again(unsigned *times, int64_t deadline_ns)
     return error;
 }
 
+struct wait_file wait_remember(int fd)
+{
+    return (struct wait_file){.fd = fd, .generation = vthread_fd_generation(fd)};
+}
+
+int wait_is_same(const struct wait_file *file)
+{
+    return vthread_fd_generation(file->fd) == file->generation ? 0 : ECANCELED;
+}
+
 int wait_next(struct wait *w)
 {
     int error;
 
     if (!w->has_begun) {
-        w->generation = vthread_fd_generation(w->fd);
+        w->file = wait_remember(w->fd);
         w->has_begun = true;
     }
     error = wait_fd(w->fd, w->events, w->deadline_ns);
     if (error == 0)
         error = wait_again(&w->times, w->deadline_ns);
-    if (error == 0 && vthread_fd_generation(w->fd) != w->generation)
-        error = ECANCELED;
-    return error;
+    return error != 0 ? error : wait_is_same(&w->file);
 }
 
 NOINLINE int64_t wait_deadline_of(int fd, int option)

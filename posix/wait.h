@@ -16,19 +16,28 @@ MAY_SWITCH
 int wait_fd(int fd, int events, int64_t deadline_ns);
 
 /*
- * A call that waits for one file until it has got what it wants: {.fd = …, .events = …, .deadline_ns = …}.  The number
- * may be another file's after a wait; the call is over then (ECANCELED).
+ * The number may be another file's after a wait; the call is over then.  Remember before the first wait, and ask after
+ * the last one, before anything is done with the number.
  */
+struct wait_file {
+    int fd;
+    int64_t generation;
+};
+
+struct wait_file wait_remember(int fd);
+int wait_is_same(const struct wait_file *file); /* 0 or ECANCELED */
+
+/* A call that waits for one file until it has got what it wants: {.fd = …, .events = …, .deadline_ns = …}. */
 struct wait {
     int fd;
     int events;
     int64_t deadline_ns;
-    int64_t generation; /* of the file; looked up before the first wait */
-    unsigned times;     /* without success in between: set to 0 after one */
+    struct wait_file file; /* remembered before the first wait */
+    unsigned times;        /* without success in between: set to 0 after one */
     bool has_begun;
 };
 
-/* wait_fd, and wait_again. */
+/* wait_fd, and wait_again; and it is still that file. */
 MAY_SWITCH
 int wait_next(struct wait *w);
 

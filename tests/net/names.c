@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 
 /* ---- the resolver ---- */
 
@@ -203,6 +204,7 @@ static void test_names_of_addresses(void)
 {
     static const int flags[] = {0, NI_NUMERICHOST, NI_NUMERICSERV, NI_NUMERICHOST | NI_NUMERICSERV, NI_DGRAM};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "/a/path/that/is/longer/than/any/service/has"};
     struct sockaddr_in four[] = {address_of("127.0.0.1", 80), address_of("127.0.0.1", 54321)};
     char host[8];
 
@@ -215,6 +217,8 @@ static void test_names_of_addresses(void)
             }
             check_name_like_here((struct sockaddr *)&six, sizeof six, size, size, flags[f]);
         }
+    for (socklen_t size = 0; size <= 64; size += 4)
+        check_name_like_here((struct sockaddr *)&path, sizeof path, size, size, 0);
     check_name_like_here((struct sockaddr *)&four[0], 2, 64, 64, 0);
     four[0].sin_family = 12345;
     check_name_like_here((struct sockaddr *)&four[0], sizeof four[0], 64, 64, 0);

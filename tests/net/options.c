@@ -2,6 +2,8 @@
 /* What is said about a descriptor once: deadlines of its own, and that an interrupt closes it. */
 #include "net_test.h"
 
+#include <sys/file.h>
+
 enum verb { READ, RECV, ACCEPT, WRITE, VERBS };
 
 struct call {
@@ -256,6 +258,7 @@ static void test_interrupt_closes(void)
             CHECK_EQ((intptr_t)do_call(&call), -ECANCELED);
             CHECK(!call.interrupted);
             CHECK_EQ(vthread_write(fds[0], "x", 1), -ECANCELED);
+            CHECK_EQ(vthread_flock(fds[0], LOCK_EX | LOCK_NB), ECANCELED);
             CHECK(vthread_wait_fd(fds[0], POLLIN) & POLLHUP);
             if (verb != ACCEPT && verb != WRITE && !(verb == READ && (variant & 1)))
                 CHECK_EQ(vthread_read(fds[1], &c, 1), 0); /* the peer has seen the end */

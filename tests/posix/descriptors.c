@@ -3,6 +3,8 @@
 #include "posix_test.h"
 
 #include <netdb.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 
 /* ---- every way to end a number while somebody waits for it ---- */
@@ -133,6 +135,86 @@ static void test_not_ends(void)
     CHECK_EQ(write(fds[1], "n", 1), 1);
     CHECK_EQ(join(t), POLLIN);
     plain_close_pair(fds);
+}
+
+/* Who waits for one side does not go on with the other side's number, if that is another file by now. */
+static struct move {
+    const char *name;
+    ssize_t (*fn)(int in, int out);
+} * move;
+
+static int move_fds[2];
+
+static ssize_t by_splice(int in, int out)
+{
+    return splice(in, NULL, out, NULL, 5, 0);
+}
+
+static ssize_t by_tee(int in, int out)
+{
+    return tee(in, out, 5, 0);
+}
+
+static ssize_t by_sendfile(int in, int out)
+{
+    return sendfile(out, in, NULL, 5);
+}
+
+static void *do_move(void *arg)
+{
+    FAILS(move->fn(move_fds[0], move_fds[1]), ECANCELED);
+    return arg;
+}
+
+/* A file, for sendfile, or a pipe's end; with something in it. */
+static int source_of(const char *text, int *ret_other)
+{
+    int fds[2];
+
+    if (move->fn == by_sendfile) {
+        fds[0] = memfd_create("source", 0);
+        CHECK_EQ(pwrite(fds[0], text, strlen(text), 0), (ssize_t)strlen(text));
+        fds[1] = -1;
+    } else {
+        make_pair(PIPE, fds);
+        CHECK_EQ(write(fds[1], text, strlen(text)), (ssize_t)strlen(text));
+    }
+    *ret_other = fds[1];
+    return fds[0];
+}
+
+static void test_moves_from_a_stranger(void)
+{
+    static struct move moves[] = {{"splice", by_splice}, {"tee", by_tee}, {"sendfile", by_sendfile}};
+    char buffer[4096] = "";
+
+    for (size_t i = 0; i < sizeof moves / sizeof moves[0]; i++) {
+        int sink[2];
+        int others[2];
+        int stranger;
+        vthread_t t;
+
+        move = &moves[i];
+        make_pair(PIPE, sink);
+        CHECK_EQ(fcntl(sink[1], F_SETFL, O_NONBLOCK), 0);
+        while (write(sink[1], buffer, sizeof buffer) > 0)
+            ;
+        CHECK_EQ(fcntl(sink[1], F_SETFL, 0), 0);
+        move_fds[0] = source_of("file", &others[0]);
+        move_fds[1] = sink[1];
+        t = spawn(do_move, 0);
+        await_parked(t);
+        stranger = source_of("stranger", &others[1]);
+        CHECK_EQ(dup2(stranger, move_fds[0]), move_fds[0]);
+        CHECK_EQ(read(sink[0], buffer, sizeof buffer), sizeof buffer);
+        join(t);
+        CHECK_EQ(read(stranger, buffer, sizeof buffer), 8);
+        CHECK_EQ(memcmp(buffer, "stranger", 8), 0);
+        plain_close_pair(sink);
+        plain_close_pair((int[]){stranger, move_fds[0]});
+        if (others[0] >= 0)
+            plain_close_pair(others);
+    }
 }
 
 /* The next file that gets the number is waited for like any other. */
@@ -465,6 +547,7 @@ int main(void)
         {"ends", test_ends, false},
         {"pclose ends", test_pclose_ends, false},
         {"not ends", test_not_ends, false},
+        {"moves from a stranger", test_moves_from_a_stranger, false},
         {"reuse", test_reuse, false},
         {"stranger", test_stranger, false},
         {"duplicates", test_duplicates, false},

@@ -452,6 +452,49 @@ static void test_eventfd(void)
     CHECK_EQ(close(fd), 0);
 }
 
+static atomic_int writer_tid;
+
+static void *write_too_much(void *arg)
+{
+    atomic_store(&writer_tid, gettid());
+    return (void *)(intptr_t)eventfd_write((int)(intptr_t)arg, 0xfffffffffffffffe);
+}
+
+static bool sleeps_in_the_kernel(int tid)
+{
+    char text[256] = "";
+    char path[64];
+    const char *state;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    file = fopen(path, "r");
+    CHECK(file != NULL);
+    CHECK(fgets(text, sizeof text, file) != NULL);
+    fclose(file);
+    state = strrchr(text, ')');
+    return state != NULL && state[2] == 'S';
+}
+
+/* A value for which a writable eventfd has no room is written once it has been read from, by another thread. */
+static void test_eventfd_without_room(void)
+{
+    int fd = eventfd(1, 0);
+    eventfd_t value;
+    vthread_t t;
+
+    atomic_store(&writer_tid, 0);
+    t = spawn(write_too_much, fd);
+    while (atomic_load(&writer_tid) == 0 || !sleeps_in_the_kernel(atomic_load(&writer_tid)))
+        vthread_sleep_ns(100 * 1000);
+    CHECK_EQ(eventfd_read(fd, &value), 0);
+    CHECK_EQ(value, 1);
+    CHECK_EQ(join(t), 0);
+    CHECK_EQ(eventfd_read(fd, &value), 0);
+    CHECK(value == 0xfffffffffffffffe);
+    CHECK_EQ(close(fd), 0);
+}
+
 /* Several read from one pipe: each byte goes to one of them, and none blocks a carrier. */
 static void *read_one(void *arg)
 {
@@ -496,6 +539,7 @@ int main(void)
         {"broken pipes", test_broken_pipes, false},
         {"files", test_files, false},
         {"eventfd", test_eventfd, false},
+        {"eventfd without room", test_eventfd_without_room, false},
         {"many readers", test_many_readers, false},
         {NULL, NULL, false},
     };

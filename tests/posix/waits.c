@@ -384,13 +384,27 @@ static void *connect_unix(void *arg)
     return (void *)result;
 }
 
-/* A listener whose backlog is full: connect waits for room. */
+static int connecting;
+
+static void *connect_until_closed(void *arg)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof address.sun_path, "/tmp/vthread-posix-%d", (int)getpid());
+    FAILS(connect(connecting, (struct sockaddr *)&address, sizeof address), ECANCELED);
+    return arg;
+}
+
+/* A listener whose backlog is full: connect waits for room; and not on, when the number is another socket's. */
 static void test_full_backlog(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int listener = socket(AF_UNIX, SOCK_STREAM, 0);
     int filler = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct sockaddr_un peer;
+    socklen_t length = sizeof peer;
     vthread_t t;
+    int stranger;
     int fd;
 
     snprintf(address.sun_path, sizeof address.sun_path, "/tmp/vthread-posix-%d", (int)getpid());
@@ -399,6 +413,19 @@ static void test_full_backlog(void)
     CHECK_EQ(listen(listener, 0), 0);
     CHECK_EQ(connect(filler, (struct sockaddr *)&address, sizeof address), 0);
     CHECK_EQ(join(spawn(connect_unix, 1)), -EAGAIN);
+    connecting = socket(AF_UNIX, SOCK_STREAM, 0);
+    t = spawn(connect_until_closed, 0);
+    await_parked(t);
+    stranger = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK_EQ(dup2(stranger, connecting), connecting);
+    fd = accept(listener, NULL, NULL); /* there is room now */
+    join(t);
+    FAILS(getpeername(stranger, (struct sockaddr *)&peer, &length), ENOTCONN);
+    plain_close_pair((int[]){stranger, connecting});
+    CHECK_EQ(close(fd), 0);
+    CHECK_EQ(close(filler), 0);
+    filler = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_EQ(connect(filler, (struct sockaddr *)&address, sizeof address), 0);
     t = spawn(connect_unix, 0);
     await_parked(t);
     fd = accept(listener, NULL, NULL);
@@ -499,6 +526,33 @@ static void test_sleeps(void)
     CHECK_EQ(clock_nanosleep(CLOCK_MONOTONIC, 0, &bad, NULL), EINVAL);
 }
 
+enum { SELECT_MOST = 1 << 16 }; /* more than any process's table of descriptors here */
+
+static void *select_far(void *arg)
+{
+    static fd_mask set[SELECT_MOST / NFDBITS];
+    int fd = (int)(intptr_t)arg;
+
+    memset(set, 0, sizeof set);
+    set[fd / NFDBITS] = (fd_mask)1 << fd % NFDBITS;
+    set[SELECT_MOST / NFDBITS - 1] = -1;
+    return (void *)outcome_of(select(SELECT_MOST, (fd_set *)(void *)set, NULL, NULL, NULL));
+}
+
+/* A number of descriptors that is too high, and what is there of the set is rubbish: the kernel does not look at it. */
+static void test_select_beyond_the_table(void)
+{
+    vthread_t t;
+    int fds[2];
+
+    make_pair(PIPE, fds);
+    t = spawn(select_far, fds[0]);
+    await_parked(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(join(t), 1);
+    plain_close_pair(fds);
+}
+
 static atomic_int turns;
 
 static void *take_turns(void *arg)
@@ -535,6 +589,7 @@ int main(void)
         {"closed polls", test_closed_polls, false},
         {"polls without a descriptor", test_polls_without_a_descriptor, false},
         {"odd polls", test_odd_polls, false},
+        {"select beyond the table", test_select_beyond_the_table, false},
         {"accept", test_accept, false},
         {"full backlog", test_full_backlog, false},
         {"non-blocking connect", test_nonblocking_connect, false},
