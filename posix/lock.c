@@ -177,12 +177,13 @@ HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
  *
  * A virtual thread waits in a line of ours, a platform thread in the C library's; who signals wakes from both.  So
  * sometimes one more is woken than was meant, which conditions allow.  To be in line before the mutex is unlocked is
- * to miss no signal.
+ * to miss no signal.  Who has been signalled is no longer cancelled here: another waits for that signal.
  */
 
 int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
 {
     struct line_waiter *w;
+    bool was_woken;
     int error;
     int relocked;
 
@@ -193,10 +194,12 @@ int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadlin
     relocked = error;
     if (error == 0 && !thread_is_cancelled())
         error = line_wait(w, deadline_ns);
-    line_leave(w);
+    was_woken = line_leave(w);
     thread_waits_in(NULL);
     if (relocked == 0)
         relocked = lock_mutex(mutex, VTHREAD_FOREVER);
+    if (was_woken)
+        return relocked;
     thread_cancellation_point();
     return relocked != 0 ? relocked : error;
 }
@@ -511,6 +514,12 @@ static struct turn begin_turn(pthread_once_t *once)
     }
     turn.is_pinned = vthread_pin("pthread_once") == 0;
     return turn;
+}
+
+void lock_forget_others(void)
+{
+    for (unsigned i = 0; i < ONCE_PLACES; i++)
+        atomic_store_relaxed(&inside[i], NULL);
 }
 
 int lock_once(pthread_once_t *once, void (*fn)(void))

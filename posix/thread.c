@@ -438,7 +438,7 @@ HOOK int pthread_cancel(pthread_t id)
     vthread_interrupt(r->thread);
     line = atomic_load_seq_cst(&r->line);
     if (line != NULL)
-        line_wake(line, true); /* others, too, who look again, as after any wake */
+        line_nudge(line); /* others, too, who look again */
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -311,6 +312,81 @@ static void test_cancellation(void)
     EXPECT(destroyed == 3 + MANY);
 }
 
+/* ---- a condition's signal, which is not lost with who is cancelled, and which a fork's child gives to nobody ---- */
+
+static pthread_cond_t filled = PTHREAD_COND_INITIALIZER;
+static int waiting;
+static int items;
+
+static void *take_item(void *arg)
+{
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    pthread_cleanup_push(unlock, &mutex);
+    waiting++;
+    EXPECT(sem_post(&ready) == 0);
+    while (items == 0)
+        pthread_cond_wait(&filled, &mutex);
+    items--;
+    waiting--;
+    pthread_cleanup_pop(1);
+    return arg;
+}
+
+/* Until it waits for the condition; the mutex is held then. */
+static pthread_t start_taker(void)
+{
+    pthread_t t;
+
+    EXPECT(pthread_create(&t, NULL, take_item, gate) == 0);
+    EXPECT(sem_wait(&ready) == 0);
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    return t;
+}
+
+static void test_signal_and_cancellation(void)
+{
+    pthread_t first = start_taker();
+    pthread_t second;
+    void *value;
+
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    second = start_taker();
+    items = 1;
+    EXPECT(pthread_cond_signal(&filled) == 0);
+    usleep(10000); /* mostly it waits for the mutex by now */
+    EXPECT(pthread_cancel(first) == 0);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(pthread_join(first, &value) == 0);
+    if (value != PTHREAD_CANCELED) { /* it has got the item */
+        EXPECT(pthread_mutex_lock(&mutex) == 0);
+        items++;
+        EXPECT(pthread_cond_signal(&filled) == 0);
+        EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    }
+    EXPECT(pthread_join(second, &value) == 0 && value == gate);
+    EXPECT(items == 0);
+    waiting = 0;
+}
+
+static void test_signal_in_a_child(void)
+{
+    pthread_t t = start_taker();
+    int status;
+    pid_t child;
+
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    child = fork();
+    if (child == 0)
+        _exit(pthread_cond_signal(&filled));
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    EXPECT(waiting == 1);
+    items = 1;
+    EXPECT(pthread_cond_signal(&filled) == 0);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
+}
+
 /* ---- handlers ---- */
 
 static void add_digit(void *arg)
@@ -386,6 +462,8 @@ int main(int argc, char **argv)
     test_patience();
     test_cancellation();
     test_handlers();
+    test_signal_and_cancellation();
+    test_signal_in_a_child();
     test_c11();
     return 0;
 }
