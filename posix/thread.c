@@ -83,45 +83,63 @@ bool thread_is_posix(void)
 
 /* ---- the beginning ---- */
 
+/*
+ * What the thread's function calls last may return into this one, instead of to it, if the compiler made it a jump. So
+ * what lies in this section is not ours (posix/own.c), and it calls no hook itself.
+ */
+__attribute__((section(OWN_CALLS_SECTION), noinline)) static void *call(thrd_start_t c11_fn, void *(*fn)(void *arg),
+                                                                        void *arg)
+{
+    void *value = c11_fn != NULL ? (void *)(intptr_t)c11_fn(arg) : fn(arg);
+
+    __asm__ volatile("" : "+r"(value)); /* no jump of our own: there is something left to do */
+    return value;
+}
+
 static void *run(void *arg)
 {
     struct record *r = arg;
+    void *(*fn)(void *) = r->fn;
+    void *fn_arg = r->arg;
+    thrd_start_t c11_fn = r->c11_fn;
 
-    if (vthread_setspecific(key, r) != 0) { /* no memory: it has no id, then, and cannot be cancelled */
-        void *(*fn)(void *) = r->fn;
-        void *fn_arg = r->arg;
-        thrd_start_t c11_fn = r->c11_fn;
-
+    if (vthread_setspecific(key, r) != 0) /* no memory: it has no id, then, and cannot be cancelled */
         disown(r);
-        return c11_fn != NULL ? (void *)(intptr_t)c11_fn(fn_arg) : fn(fn_arg);
-    }
-    return r->c11_fn != NULL ? (void *)(intptr_t)r->c11_fn(r->arg) : r->fn(r->arg);
+    return call(c11_fn, fn, fn_arg);
+}
+
+/* What the C library's threads have, or 0, as the runtime has it: if somebody has said how much that is. */
+static size_t usual_stack_bytes(void)
+{
+    pthread_attr_t usual;
+    size_t bytes = 0;
+
+    if (getenv("VTHREAD_STACK_BYTES") != NULL || pthread_attr_init(&usual) != 0)
+        return 0;
+    pthread_attr_getstacksize(&usual, &bytes);
+    pthread_attr_destroy(&usual);
+    return bytes;
 }
 
 /* The stack's size, 0: as the runtime has it.  False: something is asked for that only an OS thread has. */
 static bool can_be_virtual(const pthread_attr_t *attr, size_t *ret_stack_bytes, bool *ret_detached)
 {
-    pthread_attr_t usual;
-    size_t usual_bytes = 0;
     void *stack = NULL;
     int inherits = PTHREAD_INHERIT_SCHED;
     int detached = PTHREAD_CREATE_JOINABLE;
 
     *ret_stack_bytes = 0;
     *ret_detached = false;
-    if (attr == NULL)
+    if (attr == NULL) {
+        *ret_stack_bytes = usual_stack_bytes();
         return true;
+    }
     pthread_attr_getinheritsched(attr, &inherits);
     pthread_attr_getdetachstate(attr, &detached);
     *ret_detached = detached == PTHREAD_CREATE_DETACHED;
-    pthread_attr_init(&usual);
-    pthread_attr_getstacksize(&usual, &usual_bytes);
-    pthread_attr_destroy(&usual);
     /* One whose stack has no address says that it begins where a stack of its size would that ends at 0. */
     if (pthread_attr_getstack(attr, &stack, ret_stack_bytes) == 0 && (uintptr_t)stack + *ret_stack_bytes != 0)
         return false;
-    if (*ret_stack_bytes == usual_bytes)
-        *ret_stack_bytes = 0;
     return inherits == PTHREAD_INHERIT_SCHED;
 }
 
@@ -176,7 +194,7 @@ HOOK int thrd_create(thrd_t *id, thrd_start_t fn, void *arg)
     int error = ENOTSUP;
 
     if (IS_ON())
-        error = create(id, &how, 0, false);
+        error = create(id, &how, usual_stack_bytes(), false);
     if (error == ENOTSUP)
         return REAL(thrd_create)(id, fn, arg);
     return error == 0 ? thrd_success : error == EAGAIN ? thrd_nomem : thrd_error;

@@ -60,6 +60,22 @@ static void test_identity(void)
     EXPECT(!pthread_equal(pthread_self(), t[0]));
 }
 
+/* The compiler may make a function's last call a jump: then it returns to who called the function. */
+static void *tell_self(void *arg)
+{
+    (void)arg;
+    return (void *)pthread_self();
+}
+
+static void test_last_calls(void)
+{
+    pthread_t t;
+    void *value;
+
+    EXPECT(pthread_create(&t, NULL, tell_self, NULL) == 0);
+    EXPECT(pthread_join(t, &value) == 0 && pthread_equal((pthread_t)value, t));
+}
+
 /* ---- locks and conditions in a frame, whose addresses others use ---- */
 
 struct meeting {
@@ -152,6 +168,9 @@ static void test_attributes(void)
     pthread_t t;
 
     EXPECT(sem_init(&done, 0, 0) == 0);
+    EXPECT(pthread_create(&t, NULL, use_much_stack, NULL) == 0);
+    EXPECT(sem_wait(&done) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
     EXPECT(pthread_attr_init(&attr) == 0);
     EXPECT(pthread_attr_setstacksize(&attr, 4 << 20) == 0);
     EXPECT(pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0);
@@ -457,6 +476,7 @@ int main(int argc, char **argv)
     carriers = argc > 1 ? atoi(argv[1]) : 0;
     EXPECT(pipe(gate) == 0);
     test_identity();
+    test_last_calls();
     test_frames();
     test_attributes();
     test_patience();
