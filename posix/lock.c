@@ -12,7 +12,10 @@
 #include "posix/lock.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <semaphore.h>
+#include <sys/syscall.h>
 
 #include "base/atomic.h"
 #include "posix/apart.h"
@@ -487,9 +490,9 @@ struct turn {
     unsigned place;
     bool is_ours;
     bool is_pinned; /* the C library's part of it knows the OS thread */
+    __pthread_unwind_buf_t handler;
 };
 
-/* Also when fn throws an exception: then the next one tries. */
 static void end_turn(struct turn *turn)
 {
     if (turn->is_pinned)
@@ -522,10 +525,28 @@ void lock_forget_others(void)
         atomic_store_relaxed(&inside[i], NULL);
 }
 
+/* fn has returned, or has thrown an exception. */
+static void leave_turn(struct turn *turn)
+{
+    thread_cleanup_pop(&turn->handler);
+    end_turn(turn);
+}
+
+/* The thread ends inside fn, and nobody returns through the C library: it has not been called, then. */
+static void abandon_turn(void *arg)
+{
+    struct turn *turn = arg;
+
+    __atomic_store_n(turn->once, PTHREAD_ONCE_INIT, __ATOMIC_RELEASE);
+    syscall(SYS_futex, turn->once, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); /* OS threads wait like this */
+    end_turn(turn);
+}
+
 int lock_once(pthread_once_t *once, void (*fn)(void))
 {
-    struct turn turn __attribute__((cleanup(end_turn))) = begin_turn(once);
+    struct turn turn __attribute__((cleanup(leave_turn))) = begin_turn(once);
 
+    thread_cleanup_push(&turn.handler, abandon_turn, &turn);
     return REAL(pthread_once)(turn.once, fn);
 }
 

@@ -336,15 +336,19 @@ HOOK int thrd_detach(thrd_t id)
  * ---- pthread_exit and pthread_cleanup_push ----
  *
  * Where the compiler knows no exceptions, which is C's usual case, pthread_cleanup_push is a setjmp whose buffer the C
- * library puts into a list; to end the thread is to jump to the last of them, which runs the handler and asks for the
- * next.  The C library's list is the carrier's.
+ * library puts into a list; the library's own have a function instead (__pad[1]).  To end the thread is to jump to the
+ * last of them, which runs the handler and asks for the next.  The C library's list is the carrier's.
  */
 
 static NORETURN void leave(struct record *r)
 {
-    __pthread_unwind_buf_t *handler = r->handler;
+    __pthread_unwind_buf_t *handler;
     sigjmp_buf whole; /* what is in the handler's has no room for a signal mask, and holds none */
 
+    while ((handler = r->handler) != NULL && handler->__pad[1] != NULL) {
+        r->handler = handler->__pad[0];
+        ((void (*)(void *))(uintptr_t)handler->__pad[1])(handler->__pad[2]);
+    }
     if (handler == NULL)
         vthread_exit(r->value);
     r->handler = handler->__pad[0];
@@ -372,7 +376,28 @@ HOOK void __pthread_register_cancel(__pthread_unwind_buf_t *handler)
         return;
     }
     handler->__pad[0] = r->handler;
+    handler->__pad[1] = NULL;
     r->handler = handler;
+}
+
+void thread_cleanup_push(__pthread_unwind_buf_t *handler, void (*fn)(void *arg), void *arg)
+{
+    struct record *r = self_record();
+
+    if (r == NULL)
+        return;
+    handler->__pad[0] = r->handler;
+    handler->__pad[1] = (void *)(uintptr_t)fn;
+    handler->__pad[2] = arg;
+    r->handler = handler;
+}
+
+void thread_cleanup_pop(__pthread_unwind_buf_t *handler)
+{
+    struct record *r = self_record();
+
+    if (r != NULL)
+        r->handler = handler->__pad[0];
 }
 
 HOOK void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler)

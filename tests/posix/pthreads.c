@@ -449,6 +449,35 @@ static void test_handlers(void)
     }
 }
 
+/* ---- pthread_once: who ends inside has not done it ---- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int begun;
+
+static void end_the_first(void)
+{
+    if (begun++ == 0)
+        pthread_exit(&begun);
+}
+
+static void *call_it_once(void *arg)
+{
+    EXPECT(pthread_once(&once, end_the_first) == 0);
+    return arg;
+}
+
+static void test_once(void)
+{
+    for (int i = 0; i < 3; i++) {
+        pthread_t t;
+        void *value;
+
+        EXPECT(pthread_create(&t, NULL, call_it_once, NULL) == 0);
+        EXPECT(pthread_join(t, &value) == 0 && value == (i == 0 ? &begun : NULL));
+    }
+    EXPECT(begun == 2);
+}
+
 /* ---- C11 ---- */
 
 static int note_current(void *arg)
@@ -484,6 +513,7 @@ int main(int argc, char **argv)
     test_handlers();
     test_signal_and_cancellation();
     test_signal_in_a_child();
+    test_once();
     test_c11();
     return 0;
 }
