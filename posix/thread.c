@@ -34,8 +34,10 @@ struct record {
     __pthread_unwind_buf_t *handler; /* the innermost of pthread_cleanup_push */
     ATOMIC(unsigned) owners;
     ATOMIC(const void *) line; /* in which it waits */
+    ATOMIC(bool) cancelling;   /* held for a few instructions, and never over a wait: by who changes the next two */
     ATOMIC(bool) is_cancelled;
-    ATOMIC(bool) cannot_be_cancelled; /* the thread's own; read by others */
+    ATOMIC(bool) cannot_be_cancelled;
+    int rounds; /* of destructors, at its end */
 };
 
 static bool is_on;
@@ -64,11 +66,20 @@ static void disown(void *arg)
         free(r);
 }
 
+/* The record's key: the program's destructors ask for pthread_self, so that it goes in the last round. */
+static void end_record(void *arg)
+{
+    struct record *r = arg;
+
+    if (++r->rounds == VTHREAD_DESTRUCTOR_ITERATIONS || vthread_setspecific(key, r) != 0)
+        disown(r);
+}
+
 __attribute__((constructor)) static void look_at_environment(void)
 {
     const char *text = getenv("VTHREAD_POSIX_THREADS");
 
-    is_on = text != NULL && strcmp(text, "1") == 0 && vthread_key_create(&key, disown) == 0;
+    is_on = text != NULL && strcmp(text, "1") == 0 && vthread_key_create(&key, end_record) == 0;
 }
 
 static struct record *self_record(void)
@@ -215,6 +226,34 @@ HOOK thrd_t thrd_current(void)
 }
 
 /* ---- the end ---- */
+
+/*
+ * That a thread is cancelled, whether it can be, and that it is interrupted go together: otherwise an interruption
+ * would come to one that has just said that it cannot be.
+ */
+static void begin_cancelling(struct record *r)
+{
+    while (atomic_exchange_acquire(&r->cancelling, true))
+        REAL(sched_yield)();
+}
+
+static void end_cancelling(struct record *r)
+{
+    atomic_store_release(&r->cancelling, false);
+}
+
+static void set_cancellable(struct record *r, bool can_be)
+{
+    begin_cancelling(r);
+    atomic_store_seq_cst(&r->cannot_be_cancelled, !can_be);
+    if (atomic_load_relaxed(&r->is_cancelled)) {
+        if (can_be)
+            vthread_interrupt(r->thread);
+        else
+            vthread_interrupted(); /* what it does meanwhile may wait */
+    }
+    end_cancelling(r);
+}
 
 /* A wait for the end of a thread is a point of cancellation, and nothing else ends it. */
 static int join_ours(struct record *r, void **value, int64_t deadline_ns)
@@ -363,7 +402,7 @@ static NORETURN void leave_with(void *value)
     if (r == NULL)
         vthread_exit(value);
     r->value = value;
-    atomic_store_relaxed(&r->cannot_be_cancelled, true);
+    set_cancellable(r, false);
     leave(r);
 }
 
@@ -462,23 +501,26 @@ void thread_cancellation_point(void)
 {
     struct record *r = self_record();
 
-    if (r == NULL || !is_to_end(r))
-        return;
-    vthread_interrupted(); /* what is done on the way out may wait */
-    leave_with(PTHREAD_CANCELED);
+    if (r != NULL && is_to_end(r))
+        leave_with(PTHREAD_CANCELED);
 }
 
 HOOK int pthread_cancel(pthread_t id)
 {
     struct record *r = record_of(id);
     const void *line;
+    bool can_be;
 
     if (!is_ours(id))
         return REAL(pthread_cancel)(id);
+    begin_cancelling(r);
     atomic_store_seq_cst(&r->is_cancelled, true);
-    if (atomic_load_seq_cst(&r->cannot_be_cancelled))
-        return 0; /* it looks when it can be; one of us sees the other */
-    vthread_interrupt(r->thread);
+    can_be = !atomic_load_relaxed(&r->cannot_be_cancelled);
+    if (can_be)
+        vthread_interrupt(r->thread);
+    end_cancelling(r);
+    if (!can_be)
+        return 0; /* it looks when it can be */
     line = atomic_load_seq_cst(&r->line);
     if (line != NULL)
         line_nudge(line); /* others, too, who look again */
@@ -501,13 +543,7 @@ HOOK int pthread_setcancelstate(int state, int *old)
         return REAL(pthread_setcancelstate)(state, old);
     if (old != NULL)
         *old = atomic_load_relaxed(&r->cannot_be_cancelled) ? PTHREAD_CANCEL_DISABLE : PTHREAD_CANCEL_ENABLE;
-    atomic_store_seq_cst(&r->cannot_be_cancelled, state == PTHREAD_CANCEL_DISABLE);
-    if (!atomic_load_seq_cst(&r->is_cancelled))
-        return 0;
-    if (state == PTHREAD_CANCEL_DISABLE)
-        vthread_interrupted();
-    else
-        vthread_interrupt(vthread_self());
+    set_cancellable(r, state == PTHREAD_CANCEL_ENABLE);
     return 0;
 }
 

@@ -478,6 +478,31 @@ static void test_once(void)
     EXPECT(begun == 2);
 }
 
+/* ---- a thread is itself in its destructors ---- */
+
+static pthread_key_t late;
+
+static void note_itself(void *value)
+{
+    *(pthread_t *)value = pthread_self();
+}
+
+static void *set_late(void *arg)
+{
+    EXPECT(pthread_setspecific(late, arg) == 0);
+    return NULL;
+}
+
+static void test_destructors(void)
+{
+    pthread_t t;
+    pthread_t itself;
+
+    EXPECT(pthread_key_create(&late, note_itself) == 0);
+    EXPECT(pthread_create(&t, NULL, set_late, &itself) == 0);
+    EXPECT(pthread_join(t, NULL) == 0 && pthread_equal(t, itself));
+}
+
 /* ---- C11 ---- */
 
 static int note_current(void *arg)
@@ -514,6 +539,7 @@ int main(int argc, char **argv)
     test_signal_and_cancellation();
     test_signal_in_a_child();
     test_once();
+    test_destructors();
     test_c11();
     return 0;
 }
