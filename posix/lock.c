@@ -122,6 +122,11 @@ int lock_mutex(pthread_mutex_t *mutex, int64_t deadline_ns)
     return lock_taken(mutex, error);
 }
 
+bool lock_is_time(clockid_t clock, const struct timespec *until)
+{
+    return (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC) && until->tv_nsec >= 0 && until->tv_nsec < 1000000000;
+}
+
 int64_t lock_deadline_of(clockid_t clock, const struct timespec *until)
 {
     struct timespec now;
@@ -227,15 +232,18 @@ static clockid_t clock_of(const struct timespec *until)
 HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock_of(until), until))
-                        : REAL(pthread_cond_timedwait)(condition, mutex, until);
+    if (!IS_VIRTUAL())
+        return REAL(pthread_cond_timedwait)(condition, mutex, until);
+    return lock_is_time(CLOCK_REALTIME, until) ? lock_wait(condition, mutex, lock_deadline_of(clock_of(until), until))
+                                               : EINVAL;
 }
 
 HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock, until))
-                        : REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+    if (!IS_VIRTUAL())
+        return REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+    return lock_is_time(clock, until) ? lock_wait(condition, mutex, lock_deadline_of(clock, until)) : EINVAL;
 }
 
 HOOK int pthread_cond_signal(pthread_cond_t *condition)
@@ -387,10 +395,15 @@ static int wait_in_place(sem_t *semaphore, int64_t deadline_ns)
     return (int)(intptr_t)vthread_blocking_call(semaphore_blocking, &w);
 }
 
-static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
+static int wait_for_semaphore(sem_t *semaphore, clockid_t clock, const struct timespec *until)
 {
-    int error = try_unless_cancelled(semaphore);
+    int64_t deadline_ns;
+    int error;
 
+    if (until != NULL && !lock_is_time(clock, until))
+        return posix_fail(EINVAL);
+    deadline_ns = until != NULL ? lock_deadline_of(clock, until) : VTHREAD_FOREVER;
+    error = try_unless_cancelled(semaphore);
     if (error == EBUSY && apart_is_near(semaphore)) {
         error = wait_in_place(semaphore, deadline_ns);
     } else if (error == EBUSY) {
@@ -403,19 +416,17 @@ static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
 
 HOOK int sem_wait(sem_t *semaphore)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, VTHREAD_FOREVER) : REAL(sem_wait)(semaphore);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, CLOCK_REALTIME, NULL) : REAL(sem_wait)(semaphore);
 }
 
 HOOK int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(CLOCK_REALTIME, until))
-                        : REAL(sem_timedwait)(semaphore, until);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, CLOCK_REALTIME, until) : REAL(sem_timedwait)(semaphore, until);
 }
 
 HOOK int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(clock, until))
-                        : REAL(sem_clockwait)(semaphore, clock, until);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, clock, until) : REAL(sem_clockwait)(semaphore, clock, until);
 }
 
 HOOK int sem_post(sem_t *semaphore)

@@ -503,6 +503,30 @@ static void test_destructors(void)
     EXPECT(pthread_join(t, NULL) == 0 && pthread_equal(t, itself));
 }
 
+/* ---- times that there are not ---- */
+
+static void *wait_until_never(void *arg)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec = 1000000000;
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    EXPECT(pthread_cond_timedwait(&filled, &mutex, &until) == EINVAL);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(sem_init(&none, 0, 1) == 0);
+    EXPECT(sem_timedwait(&none, &until) == -1 && errno == EINVAL);
+    return arg;
+}
+
+static void test_times(void)
+{
+    pthread_t t;
+
+    EXPECT(pthread_create(&t, NULL, wait_until_never, NULL) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
+}
+
 /* ---- C11 ---- */
 
 static int note_current(void *arg)
@@ -540,6 +564,7 @@ int main(int argc, char **argv)
     test_signal_in_a_child();
     test_once();
     test_destructors();
+    test_times();
     test_c11();
     return 0;
 }
