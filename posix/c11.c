@@ -68,6 +68,8 @@ HOOK int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const s
 {
     if (!IS_VIRTUAL())
         return REAL(cnd_timedwait)(condition, mutex, until);
+    if (!lock_is_time(CLOCK_REALTIME, until))
+        return thrd_error;
     return thrd_of(lock_wait(condition_of(condition), mutex_of(mutex), lock_deadline_of(CLOCK_REALTIME, until)));
 }
 

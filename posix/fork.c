@@ -4,13 +4,15 @@
  *
  * In the child of a fork there is no runtime, or not yet; what was a virtual thread goes on there as the only OS
  * thread. It keeps its values of pthread keys, and its signal mask, or gets that of the process: a carrier's would keep
- * every signal from it and from what it executes.
+ * every signal from it and from what it executes.  Nobody else waits for a lock there, whatever the parent's lines say.
  *
  * A child of vfork runs on its parent's memory, and would park its parent's thread.  On virtual threads vfork is fork.
  */
 #include "posix/fork.h"
 
 #include "posix/key.h"
+#include "posix/line.h"
+#include "posix/lock.h"
 #include "posix/mask.h"
 
 static pid_t process;
@@ -39,6 +41,8 @@ static void in_parent(void)
 static void in_child(void)
 {
     process = getpid();
+    line_forget_all();
+    lock_forget_others();
     if (carried == NULL)
         return;
     key_adopt(carried->values);

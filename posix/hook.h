@@ -31,6 +31,9 @@
 bool own_is_runtime(const void *address);
 bool own_is_library(const void *address);
 
+/* Where we call the program, and where what it calls as its last may return to: not the runtime's own. */
+#define OWN_CALLS_SECTION "program_calls"
+
 /* Do we park?  LOOPS: for calls that loops over events are made of. */
 #define IS_VIRTUAL() (UNLIKELY(vthread_self_virtual() != NULL) && !own_is_library(__builtin_return_address(0)))
 #define PARKS() IS_VIRTUAL()

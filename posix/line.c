@@ -2,6 +2,7 @@
 #include "posix/line.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include <vthread/sync.h>
 
@@ -126,17 +127,19 @@ int line_wait(struct line_waiter *w, int64_t deadline_ns)
     return error;
 }
 
-void line_leave(struct line_waiter *w)
+bool line_leave(struct line_waiter *w)
 {
     struct line *line;
     bool interrupted;
+    bool was_woken;
 
     if (w == NULL)
-        return;
+        return false;
     interrupted = w->interrupted;
     line = line_of(w->address);
     acquire(&line->lock); /* who has woken it is through with it, then */
-    if (w->is_in_line)
+    was_woken = !w->is_in_line;
+    if (!was_woken)
         unlink_locked(line, w);
     release(&line->lock);
     acquire(&pool.lock);
@@ -145,6 +148,7 @@ void line_leave(struct line_waiter *w)
     release(&pool.lock);
     if (interrupted)
         vthread_interrupt(vthread_self_virtual());
+    return was_woken;
 }
 
 void line_wake(const void *address, bool all)
@@ -166,4 +170,22 @@ void line_wake(const void *address, bool all)
             break;
     }
     release(&line->lock);
+}
+
+void line_nudge(const void *address)
+{
+    struct line *line = line_of(address);
+
+    acquire(&line->lock);
+    for (struct line_waiter *w = line->first; w != NULL; w = w->next)
+        if (w->address == address)
+            vthread_sem_release(&w->woken, 1);
+    release(&line->lock);
+}
+
+void line_forget_all(void)
+{
+    memset(waiters, 0, pool.used * sizeof waiters[0]);
+    memset(&pool, 0, sizeof pool);
+    memset(lines, 0, sizeof lines);
 }

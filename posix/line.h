@@ -20,9 +20,16 @@ struct line_waiter *line_enter(const void *address);
 MAY_SWITCH
 int line_wait(struct line_waiter *w, int64_t deadline_ns);
 
-void line_leave(struct line_waiter *w);
+/* True: it has been woken. A wake that came together with the end of the time counts. */
+bool line_leave(struct line_waiter *w);
 
 /* Wake the first that waits for that address, or all.  Any thread. */
 void line_wake(const void *address, bool all);
+
+/* End the waits for that address, and no more: all stay in line, and are not woken. */
+void line_nudge(const void *address);
+
+/* In the child of a fork, where none of those who wait is there: nobody does, and no lock of ours is held. */
+void line_forget_all(void);
 
 #endif

@@ -12,7 +12,10 @@
 #include "posix/lock.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <semaphore.h>
+#include <sys/syscall.h>
 
 #include "base/atomic.h"
 #include "posix/apart.h"
@@ -119,6 +122,11 @@ int lock_mutex(pthread_mutex_t *mutex, int64_t deadline_ns)
     return lock_taken(mutex, error);
 }
 
+bool lock_is_time(clockid_t clock, const struct timespec *until)
+{
+    return (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC) && until->tv_nsec >= 0 && until->tv_nsec < 1000000000;
+}
+
 int64_t lock_deadline_of(clockid_t clock, const struct timespec *until)
 {
     struct timespec now;
@@ -177,12 +185,13 @@ HOOK int pthread_mutex_unlock(pthread_mutex_t *mutex)
  *
  * A virtual thread waits in a line of ours, a platform thread in the C library's; who signals wakes from both.  So
  * sometimes one more is woken than was meant, which conditions allow.  To be in line before the mutex is unlocked is
- * to miss no signal.
+ * to miss no signal.  Who has been signalled is no longer cancelled here: another waits for that signal.
  */
 
 int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadline_ns)
 {
     struct line_waiter *w;
+    bool was_woken;
     int error;
     int relocked;
 
@@ -193,10 +202,12 @@ int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadlin
     relocked = error;
     if (error == 0 && !thread_is_cancelled())
         error = line_wait(w, deadline_ns);
-    line_leave(w);
+    was_woken = line_leave(w);
     thread_waits_in(NULL);
     if (relocked == 0)
         relocked = lock_mutex(mutex, VTHREAD_FOREVER);
+    if (was_woken)
+        return relocked;
     thread_cancellation_point();
     return relocked != 0 ? relocked : error;
 }
@@ -221,15 +232,18 @@ static clockid_t clock_of(const struct timespec *until)
 HOOK int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock_of(until), until))
-                        : REAL(pthread_cond_timedwait)(condition, mutex, until);
+    if (!IS_VIRTUAL())
+        return REAL(pthread_cond_timedwait)(condition, mutex, until);
+    return lock_is_time(CLOCK_REALTIME, until) ? lock_wait(condition, mutex, lock_deadline_of(clock_of(until), until))
+                                               : EINVAL;
 }
 
 HOOK int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
                                 const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? lock_wait(condition, mutex, lock_deadline_of(clock, until))
-                        : REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+    if (!IS_VIRTUAL())
+        return REAL(pthread_cond_clockwait)(condition, mutex, clock, until);
+    return lock_is_time(clock, until) ? lock_wait(condition, mutex, lock_deadline_of(clock, until)) : EINVAL;
 }
 
 HOOK int pthread_cond_signal(pthread_cond_t *condition)
@@ -381,10 +395,15 @@ static int wait_in_place(sem_t *semaphore, int64_t deadline_ns)
     return (int)(intptr_t)vthread_blocking_call(semaphore_blocking, &w);
 }
 
-static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
+static int wait_for_semaphore(sem_t *semaphore, clockid_t clock, const struct timespec *until)
 {
-    int error = try_unless_cancelled(semaphore);
+    int64_t deadline_ns;
+    int error;
 
+    if (until != NULL && !lock_is_time(clock, until))
+        return posix_fail(EINVAL);
+    deadline_ns = until != NULL ? lock_deadline_of(clock, until) : VTHREAD_FOREVER;
+    error = try_unless_cancelled(semaphore);
     if (error == EBUSY && apart_is_near(semaphore)) {
         error = wait_in_place(semaphore, deadline_ns);
     } else if (error == EBUSY) {
@@ -397,19 +416,17 @@ static int wait_for_semaphore(sem_t *semaphore, int64_t deadline_ns)
 
 HOOK int sem_wait(sem_t *semaphore)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, VTHREAD_FOREVER) : REAL(sem_wait)(semaphore);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, CLOCK_REALTIME, NULL) : REAL(sem_wait)(semaphore);
 }
 
 HOOK int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(CLOCK_REALTIME, until))
-                        : REAL(sem_timedwait)(semaphore, until);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, CLOCK_REALTIME, until) : REAL(sem_timedwait)(semaphore, until);
 }
 
 HOOK int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct timespec *restrict until)
 {
-    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, lock_deadline_of(clock, until))
-                        : REAL(sem_clockwait)(semaphore, clock, until);
+    return IS_VIRTUAL() ? wait_for_semaphore(semaphore, clock, until) : REAL(sem_clockwait)(semaphore, clock, until);
 }
 
 HOOK int sem_post(sem_t *semaphore)
@@ -484,9 +501,9 @@ struct turn {
     unsigned place;
     bool is_ours;
     bool is_pinned; /* the C library's part of it knows the OS thread */
+    __pthread_unwind_buf_t handler;
 };
 
-/* Also when fn throws an exception: then the next one tries. */
 static void end_turn(struct turn *turn)
 {
     if (turn->is_pinned)
@@ -513,10 +530,34 @@ static struct turn begin_turn(pthread_once_t *once)
     return turn;
 }
 
+void lock_forget_others(void)
+{
+    for (unsigned i = 0; i < ONCE_PLACES; i++)
+        atomic_store_relaxed(&inside[i], NULL);
+}
+
+/* fn has returned, or has thrown an exception. */
+static void leave_turn(struct turn *turn)
+{
+    thread_cleanup_pop(&turn->handler);
+    end_turn(turn);
+}
+
+/* The thread ends inside fn, and nobody returns through the C library: it has not been called, then. */
+static void abandon_turn(void *arg)
+{
+    struct turn *turn = arg;
+
+    __atomic_store_n(turn->once, PTHREAD_ONCE_INIT, __ATOMIC_RELEASE);
+    syscall(SYS_futex, turn->once, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); /* OS threads wait like this */
+    end_turn(turn);
+}
+
 int lock_once(pthread_once_t *once, void (*fn)(void))
 {
-    struct turn turn __attribute__((cleanup(end_turn))) = begin_turn(once);
+    struct turn turn __attribute__((cleanup(leave_turn))) = begin_turn(once);
 
+    thread_cleanup_push(&turn.handler, abandon_turn, &turn);
     return REAL(pthread_once)(turn.once, fn);
 }
 

@@ -22,7 +22,11 @@ int lock_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t deadlin
 MAY_SWITCH
 int lock_once(pthread_once_t *once, void (*fn)(void));
 
-/* A time on one of the system's clocks. */
+/* In the child of a fork: no other thread is inside pthread_once. */
+void lock_forget_others(void);
+
+/* A time on a clock that one can wait for (else EINVAL). */
+bool lock_is_time(clockid_t clock, const struct timespec *until);
 int64_t lock_deadline_of(clockid_t clock, const struct timespec *until);
 
 #endif

@@ -92,8 +92,16 @@ __attribute__((constructor(102))) static void look_around(void)
     dl_iterate_phdr(add, &allocator);
 }
 
+/* The linker's, of the section OWN_CALLS_SECTION. */
+extern HIDDEN const char __start_program_calls[];
+extern HIDDEN const char __stop_program_calls[];
+
 static bool is_own(const void *address, bool libraries)
 {
+    /* An address that is returned to lies behind the call, and at most at the very end. */
+    if ((uintptr_t)address - (uintptr_t)__start_program_calls <=
+        (uintptr_t)(__stop_program_calls - __start_program_calls))
+        return false;
     for (unsigned i = 0; i < own.count; i++)
         if (has(&own.list[i], (uintptr_t)address))
             return libraries || own.list[i].is_runtime;

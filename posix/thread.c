@@ -34,8 +34,10 @@ struct record {
     __pthread_unwind_buf_t *handler; /* the innermost of pthread_cleanup_push */
     ATOMIC(unsigned) owners;
     ATOMIC(const void *) line; /* in which it waits */
+    ATOMIC(bool) cancelling;   /* held for a few instructions, and never over a wait: by who changes the next two */
     ATOMIC(bool) is_cancelled;
-    ATOMIC(bool) cannot_be_cancelled; /* the thread's own; read by others */
+    ATOMIC(bool) cannot_be_cancelled;
+    int rounds; /* of destructors, at its end */
 };
 
 static bool is_on;
@@ -64,11 +66,20 @@ static void disown(void *arg)
         free(r);
 }
 
+/* The record's key: the program's destructors ask for pthread_self, so that it goes in the last round. */
+static void end_record(void *arg)
+{
+    struct record *r = arg;
+
+    if (++r->rounds == VTHREAD_DESTRUCTOR_ITERATIONS || vthread_setspecific(key, r) != 0)
+        disown(r);
+}
+
 __attribute__((constructor)) static void look_at_environment(void)
 {
     const char *text = getenv("VTHREAD_POSIX_THREADS");
 
-    is_on = text != NULL && strcmp(text, "1") == 0 && vthread_key_create(&key, disown) == 0;
+    is_on = text != NULL && strcmp(text, "1") == 0 && vthread_key_create(&key, end_record) == 0;
 }
 
 static struct record *self_record(void)
@@ -83,45 +94,63 @@ bool thread_is_posix(void)
 
 /* ---- the beginning ---- */
 
+/*
+ * What the thread's function calls last may return into this one, instead of to it, if the compiler made it a jump. So
+ * what lies in this section is not ours (posix/own.c), and it calls no hook itself.
+ */
+__attribute__((section(OWN_CALLS_SECTION), noinline)) static void *call(thrd_start_t c11_fn, void *(*fn)(void *arg),
+                                                                        void *arg)
+{
+    void *value = c11_fn != NULL ? (void *)(intptr_t)c11_fn(arg) : fn(arg);
+
+    __asm__ volatile("" : "+r"(value)); /* no jump of our own: there is something left to do */
+    return value;
+}
+
 static void *run(void *arg)
 {
     struct record *r = arg;
+    void *(*fn)(void *) = r->fn;
+    void *fn_arg = r->arg;
+    thrd_start_t c11_fn = r->c11_fn;
 
-    if (vthread_setspecific(key, r) != 0) { /* no memory: it has no id, then, and cannot be cancelled */
-        void *(*fn)(void *) = r->fn;
-        void *fn_arg = r->arg;
-        thrd_start_t c11_fn = r->c11_fn;
-
+    if (vthread_setspecific(key, r) != 0) /* no memory: it has no id, then, and cannot be cancelled */
         disown(r);
-        return c11_fn != NULL ? (void *)(intptr_t)c11_fn(fn_arg) : fn(fn_arg);
-    }
-    return r->c11_fn != NULL ? (void *)(intptr_t)r->c11_fn(r->arg) : r->fn(r->arg);
+    return call(c11_fn, fn, fn_arg);
+}
+
+/* What the C library's threads have, or 0, as the runtime has it: if somebody has said how much that is. */
+static size_t usual_stack_bytes(void)
+{
+    pthread_attr_t usual;
+    size_t bytes = 0;
+
+    if (getenv("VTHREAD_STACK_BYTES") != NULL || pthread_attr_init(&usual) != 0)
+        return 0;
+    pthread_attr_getstacksize(&usual, &bytes);
+    pthread_attr_destroy(&usual);
+    return bytes;
 }
 
 /* The stack's size, 0: as the runtime has it.  False: something is asked for that only an OS thread has. */
 static bool can_be_virtual(const pthread_attr_t *attr, size_t *ret_stack_bytes, bool *ret_detached)
 {
-    pthread_attr_t usual;
-    size_t usual_bytes = 0;
     void *stack = NULL;
     int inherits = PTHREAD_INHERIT_SCHED;
     int detached = PTHREAD_CREATE_JOINABLE;
 
     *ret_stack_bytes = 0;
     *ret_detached = false;
-    if (attr == NULL)
+    if (attr == NULL) {
+        *ret_stack_bytes = usual_stack_bytes();
         return true;
+    }
     pthread_attr_getinheritsched(attr, &inherits);
     pthread_attr_getdetachstate(attr, &detached);
     *ret_detached = detached == PTHREAD_CREATE_DETACHED;
-    pthread_attr_init(&usual);
-    pthread_attr_getstacksize(&usual, &usual_bytes);
-    pthread_attr_destroy(&usual);
     /* One whose stack has no address says that it begins where a stack of its size would that ends at 0. */
     if (pthread_attr_getstack(attr, &stack, ret_stack_bytes) == 0 && (uintptr_t)stack + *ret_stack_bytes != 0)
         return false;
-    if (*ret_stack_bytes == usual_bytes)
-        *ret_stack_bytes = 0;
     return inherits == PTHREAD_INHERIT_SCHED;
 }
 
@@ -176,7 +205,7 @@ HOOK int thrd_create(thrd_t *id, thrd_start_t fn, void *arg)
     int error = ENOTSUP;
 
     if (IS_ON())
-        error = create(id, &how, 0, false);
+        error = create(id, &how, usual_stack_bytes(), false);
     if (error == ENOTSUP)
         return REAL(thrd_create)(id, fn, arg);
     return error == 0 ? thrd_success : error == EAGAIN ? thrd_nomem : thrd_error;
@@ -197,6 +226,34 @@ HOOK thrd_t thrd_current(void)
 }
 
 /* ---- the end ---- */
+
+/*
+ * That a thread is cancelled, whether it can be, and that it is interrupted go together: otherwise an interruption
+ * would come to one that has just said that it cannot be.
+ */
+static void begin_cancelling(struct record *r)
+{
+    while (atomic_exchange_acquire(&r->cancelling, true))
+        REAL(sched_yield)();
+}
+
+static void end_cancelling(struct record *r)
+{
+    atomic_store_release(&r->cancelling, false);
+}
+
+static void set_cancellable(struct record *r, bool can_be)
+{
+    begin_cancelling(r);
+    atomic_store_seq_cst(&r->cannot_be_cancelled, !can_be);
+    if (atomic_load_relaxed(&r->is_cancelled)) {
+        if (can_be)
+            vthread_interrupt(r->thread);
+        else
+            vthread_interrupted(); /* what it does meanwhile may wait */
+    }
+    end_cancelling(r);
+}
 
 /* A wait for the end of a thread is a point of cancellation, and nothing else ends it. */
 static int join_ours(struct record *r, void **value, int64_t deadline_ns)
@@ -318,15 +375,19 @@ HOOK int thrd_detach(thrd_t id)
  * ---- pthread_exit and pthread_cleanup_push ----
  *
  * Where the compiler knows no exceptions, which is C's usual case, pthread_cleanup_push is a setjmp whose buffer the C
- * library puts into a list; to end the thread is to jump to the last of them, which runs the handler and asks for the
- * next.  The C library's list is the carrier's.
+ * library puts into a list; the library's own have a function instead (__pad[1]).  To end the thread is to jump to the
+ * last of them, which runs the handler and asks for the next.  The C library's list is the carrier's.
  */
 
 static NORETURN void leave(struct record *r)
 {
-    __pthread_unwind_buf_t *handler = r->handler;
+    __pthread_unwind_buf_t *handler;
     sigjmp_buf whole; /* what is in the handler's has no room for a signal mask, and holds none */
 
+    while ((handler = r->handler) != NULL && handler->__pad[1] != NULL) {
+        r->handler = handler->__pad[0];
+        ((void (*)(void *))(uintptr_t)handler->__pad[1])(handler->__pad[2]);
+    }
     if (handler == NULL)
         vthread_exit(r->value);
     r->handler = handler->__pad[0];
@@ -341,7 +402,7 @@ static NORETURN void leave_with(void *value)
     if (r == NULL)
         vthread_exit(value);
     r->value = value;
-    atomic_store_relaxed(&r->cannot_be_cancelled, true);
+    set_cancellable(r, false);
     leave(r);
 }
 
@@ -354,7 +415,28 @@ HOOK void __pthread_register_cancel(__pthread_unwind_buf_t *handler)
         return;
     }
     handler->__pad[0] = r->handler;
+    handler->__pad[1] = NULL;
     r->handler = handler;
+}
+
+void thread_cleanup_push(__pthread_unwind_buf_t *handler, void (*fn)(void *arg), void *arg)
+{
+    struct record *r = self_record();
+
+    if (r == NULL)
+        return;
+    handler->__pad[0] = r->handler;
+    handler->__pad[1] = (void *)(uintptr_t)fn;
+    handler->__pad[2] = arg;
+    r->handler = handler;
+}
+
+void thread_cleanup_pop(__pthread_unwind_buf_t *handler)
+{
+    struct record *r = self_record();
+
+    if (r != NULL)
+        r->handler = handler->__pad[0];
 }
 
 HOOK void __pthread_unregister_cancel(__pthread_unwind_buf_t *handler)
@@ -419,26 +501,29 @@ void thread_cancellation_point(void)
 {
     struct record *r = self_record();
 
-    if (r == NULL || !is_to_end(r))
-        return;
-    vthread_interrupted(); /* what is done on the way out may wait */
-    leave_with(PTHREAD_CANCELED);
+    if (r != NULL && is_to_end(r))
+        leave_with(PTHREAD_CANCELED);
 }
 
 HOOK int pthread_cancel(pthread_t id)
 {
     struct record *r = record_of(id);
     const void *line;
+    bool can_be;
 
     if (!is_ours(id))
         return REAL(pthread_cancel)(id);
+    begin_cancelling(r);
     atomic_store_seq_cst(&r->is_cancelled, true);
-    if (atomic_load_seq_cst(&r->cannot_be_cancelled))
-        return 0; /* it looks when it can be; one of us sees the other */
-    vthread_interrupt(r->thread);
+    can_be = !atomic_load_relaxed(&r->cannot_be_cancelled);
+    if (can_be)
+        vthread_interrupt(r->thread);
+    end_cancelling(r);
+    if (!can_be)
+        return 0; /* it looks when it can be */
     line = atomic_load_seq_cst(&r->line);
     if (line != NULL)
-        line_wake(line, true); /* others, too, who look again, as after any wake */
+        line_nudge(line); /* others, too, who look again */
     return 0;
 }
 
@@ -458,13 +543,7 @@ HOOK int pthread_setcancelstate(int state, int *old)
         return REAL(pthread_setcancelstate)(state, old);
     if (old != NULL)
         *old = atomic_load_relaxed(&r->cannot_be_cancelled) ? PTHREAD_CANCEL_DISABLE : PTHREAD_CANCEL_ENABLE;
-    atomic_store_seq_cst(&r->cannot_be_cancelled, state == PTHREAD_CANCEL_DISABLE);
-    if (!atomic_load_seq_cst(&r->is_cancelled))
-        return 0;
-    if (state == PTHREAD_CANCEL_DISABLE)
-        vthread_interrupted();
-    else
-        vthread_interrupt(vthread_self());
+    set_cancellable(r, state == PTHREAD_CANCEL_ENABLE);
     return 0;
 }
 

@@ -20,6 +20,11 @@ void thread_cancellation_point(void);
 void thread_waits_in(const void *line);
 bool thread_is_cancelled(void);
 
+/* Should the thread end before the pop, then fn(arg) is called when those pushed later have been; *handler is the
+ * caller's. */
+void thread_cleanup_push(__pthread_unwind_buf_t *handler, void (*fn)(void *arg), void *arg);
+void thread_cleanup_pop(__pthread_unwind_buf_t *handler);
+
 /* Is it one that pthread_create made?  Its frames never move. */
 bool thread_is_posix(void);
 

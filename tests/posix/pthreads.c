@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +58,22 @@ static void test_identity(void)
         EXPECT(pthread_equal(t[i], seen[i]));
     }
     EXPECT(!pthread_equal(pthread_self(), t[0]));
+}
+
+/* The compiler may make a function's last call a jump: then it returns to who called the function. */
+static void *tell_self(void *arg)
+{
+    (void)arg;
+    return (void *)pthread_self();
+}
+
+static void test_last_calls(void)
+{
+    pthread_t t;
+    void *value;
+
+    EXPECT(pthread_create(&t, NULL, tell_self, NULL) == 0);
+    EXPECT(pthread_join(t, &value) == 0 && pthread_equal((pthread_t)value, t));
 }
 
 /* ---- locks and conditions in a frame, whose addresses others use ---- */
@@ -151,6 +168,9 @@ static void test_attributes(void)
     pthread_t t;
 
     EXPECT(sem_init(&done, 0, 0) == 0);
+    EXPECT(pthread_create(&t, NULL, use_much_stack, NULL) == 0);
+    EXPECT(sem_wait(&done) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
     EXPECT(pthread_attr_init(&attr) == 0);
     EXPECT(pthread_attr_setstacksize(&attr, 4 << 20) == 0);
     EXPECT(pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) == 0);
@@ -311,6 +331,81 @@ static void test_cancellation(void)
     EXPECT(destroyed == 3 + MANY);
 }
 
+/* ---- a condition's signal, which is not lost with who is cancelled, and which a fork's child gives to nobody ---- */
+
+static pthread_cond_t filled = PTHREAD_COND_INITIALIZER;
+static int waiting;
+static int items;
+
+static void *take_item(void *arg)
+{
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    pthread_cleanup_push(unlock, &mutex);
+    waiting++;
+    EXPECT(sem_post(&ready) == 0);
+    while (items == 0)
+        pthread_cond_wait(&filled, &mutex);
+    items--;
+    waiting--;
+    pthread_cleanup_pop(1);
+    return arg;
+}
+
+/* Until it waits for the condition; the mutex is held then. */
+static pthread_t start_taker(void)
+{
+    pthread_t t;
+
+    EXPECT(pthread_create(&t, NULL, take_item, gate) == 0);
+    EXPECT(sem_wait(&ready) == 0);
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    return t;
+}
+
+static void test_signal_and_cancellation(void)
+{
+    pthread_t first = start_taker();
+    pthread_t second;
+    void *value;
+
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    second = start_taker();
+    items = 1;
+    EXPECT(pthread_cond_signal(&filled) == 0);
+    usleep(10000); /* mostly it waits for the mutex by now */
+    EXPECT(pthread_cancel(first) == 0);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(pthread_join(first, &value) == 0);
+    if (value != PTHREAD_CANCELED) { /* it has got the item */
+        EXPECT(pthread_mutex_lock(&mutex) == 0);
+        items++;
+        EXPECT(pthread_cond_signal(&filled) == 0);
+        EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    }
+    EXPECT(pthread_join(second, &value) == 0 && value == gate);
+    EXPECT(items == 0);
+    waiting = 0;
+}
+
+static void test_signal_in_a_child(void)
+{
+    pthread_t t = start_taker();
+    int status;
+    pid_t child;
+
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    child = fork();
+    if (child == 0)
+        _exit(pthread_cond_signal(&filled));
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    EXPECT(waiting == 1);
+    items = 1;
+    EXPECT(pthread_cond_signal(&filled) == 0);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
+}
+
 /* ---- handlers ---- */
 
 static void add_digit(void *arg)
@@ -354,6 +449,84 @@ static void test_handlers(void)
     }
 }
 
+/* ---- pthread_once: who ends inside has not done it ---- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int begun;
+
+static void end_the_first(void)
+{
+    if (begun++ == 0)
+        pthread_exit(&begun);
+}
+
+static void *call_it_once(void *arg)
+{
+    EXPECT(pthread_once(&once, end_the_first) == 0);
+    return arg;
+}
+
+static void test_once(void)
+{
+    for (int i = 0; i < 3; i++) {
+        pthread_t t;
+        void *value;
+
+        EXPECT(pthread_create(&t, NULL, call_it_once, NULL) == 0);
+        EXPECT(pthread_join(t, &value) == 0 && value == (i == 0 ? &begun : NULL));
+    }
+    EXPECT(begun == 2);
+}
+
+/* ---- a thread is itself in its destructors ---- */
+
+static pthread_key_t late;
+
+static void note_itself(void *value)
+{
+    *(pthread_t *)value = pthread_self();
+}
+
+static void *set_late(void *arg)
+{
+    EXPECT(pthread_setspecific(late, arg) == 0);
+    return NULL;
+}
+
+static void test_destructors(void)
+{
+    pthread_t t;
+    pthread_t itself;
+
+    EXPECT(pthread_key_create(&late, note_itself) == 0);
+    EXPECT(pthread_create(&t, NULL, set_late, &itself) == 0);
+    EXPECT(pthread_join(t, NULL) == 0 && pthread_equal(t, itself));
+}
+
+/* ---- times that there are not ---- */
+
+static void *wait_until_never(void *arg)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec = 1000000000;
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    EXPECT(pthread_cond_timedwait(&filled, &mutex, &until) == EINVAL);
+    EXPECT(pthread_mutex_unlock(&mutex) == 0);
+    EXPECT(sem_init(&none, 0, 1) == 0);
+    EXPECT(sem_timedwait(&none, &until) == -1 && errno == EINVAL);
+    return arg;
+}
+
+static void test_times(void)
+{
+    pthread_t t;
+
+    EXPECT(pthread_create(&t, NULL, wait_until_never, NULL) == 0);
+    EXPECT(pthread_join(t, NULL) == 0);
+}
+
 /* ---- C11 ---- */
 
 static int note_current(void *arg)
@@ -381,11 +554,17 @@ int main(int argc, char **argv)
     carriers = argc > 1 ? atoi(argv[1]) : 0;
     EXPECT(pipe(gate) == 0);
     test_identity();
+    test_last_calls();
     test_frames();
     test_attributes();
     test_patience();
     test_cancellation();
     test_handlers();
+    test_signal_and_cancellation();
+    test_signal_in_a_child();
+    test_once();
+    test_destructors();
+    test_times();
     test_c11();
     return 0;
 }
