@@ -425,17 +425,19 @@ static void *change_mask(void *arg)
     (void)arg;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
-    CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, &old), 0); /* as it is anyway on a carrier */
-    CHECK_EQ(sigismember(&old, SIGUSR2), 1);
-    CHECK(!is_pinned());
-    CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
-    CHECK(is_pinned());
-    CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, &set, &old), 0);
+    CHECK_EQ(sigismember(&old, SIGUSR2), 0); /* the process's, not the carrier's */
     usleep(1000);
-    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &set), 0);
-    CHECK_EQ(sigismember(&set, SIGUSR2), 0);
-    CHECK_EQ(sigprocmask(SIG_SETMASK, &old, NULL), 0);
     CHECK(!is_pinned());
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &set), 0);
+    CHECK_EQ(sigismember(&set, SIGUSR2), 1);
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+    CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &set), 0);
+    CHECK_EQ(sigismember(&set, SIGUSR2), 0);
+    CHECK_EQ(pthread_sigmask(-1, &set, NULL), EINVAL);
+    CHECK_EQ(sigprocmask(SIG_SETMASK, &old, NULL), 0);
     return NULL;
 }
 
