@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <sys/resource.h>
 
+#include "posix/descriptor.h"
 #include "posix/file.h"
 #include "posix/hook.h"
 
@@ -23,8 +24,7 @@ static void forget(int fd)
         vthread_fd_forget(fd);
 }
 
-/* A new number, or an error, as the libc returned it. */
-static int born(int fd)
+int descriptor_born(int fd)
 {
     forget(fd);
     return fd;
@@ -72,7 +72,7 @@ HOOK int dup2(int from, int to)
         return REAL(dup2)(from, to);
     forget(to);
     fd = REAL(dup2)(from, to);
-    return born(fd);
+    return descriptor_born(fd);
 }
 
 HOOK int dup3(int from, int to, int flags)
@@ -83,7 +83,7 @@ HOOK int dup3(int from, int to, int flags)
         return REAL(dup3)(from, to, flags);
     forget(to);
     fd = REAL(dup3)(from, to, flags);
-    return born(fd);
+    return descriptor_born(fd);
 }
 
 HOOK int fclose(FILE *file)
@@ -156,12 +156,12 @@ HOOK void closefrom(int first)
 
 HOOK int dup(int fd)
 {
-    return TELLS() ? born(REAL(dup)(fd)) : REAL(dup)(fd);
+    return TELLS() ? descriptor_born(REAL(dup)(fd)) : REAL(dup)(fd);
 }
 
 HOOK int socket(int domain, int type, int protocol)
 {
-    return TELLS() ? born(REAL(socket)(domain, type, protocol)) : REAL(socket)(domain, type, protocol);
+    return TELLS() ? descriptor_born(REAL(socket)(domain, type, protocol)) : REAL(socket)(domain, type, protocol);
 }
 
 static int both_born(int result, const int fds[2])
@@ -226,7 +226,7 @@ static int control(int fd, int command, void *argument, bool tells, bool is_virt
     switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
-        return born(REAL(fcntl)(fd, command, argument));
+        return descriptor_born(REAL(fcntl)(fd, command, argument));
     case F_SETFL:
         return set_flags(fd, (long)(intptr_t)argument);
     default:
@@ -246,16 +246,7 @@ HOOK int fcntl(int fd, int command, ...)
     return control(fd, command, argument, TELLS(), IS_VIRTUAL());
 }
 
-HOOK int fcntl64(int fd, int command, ...)
-{
-    va_list list;
-    void *argument;
-
-    va_start(list, command);
-    argument = va_arg(list, void *);
-    va_end(list);
-    return control(fd, command, argument, TELLS(), IS_VIRTUAL());
-}
+HOOK __attribute__((alias("fcntl"))) int fcntl64(int fd, int command, ...);
 
 HOOK int ioctl(int fd, unsigned long request, ...)
 {

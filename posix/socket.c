@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "posix/descriptor.h"
 #include "posix/file.h"
 #include "posix/wait.h"
 
@@ -46,27 +47,20 @@ static int park_accept(int fd, struct sockaddr *address, socklen_t *length, int 
     }
 }
 
-/* What was known of the number is about a file that is gone, by a way that nobody saw. */
-static int born(int fd)
-{
-    if (fd >= 0 && posix_is_our_process())
-        vthread_fd_forget(fd);
-    return fd;
-}
-
 HOOK int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     if (own_is_library(__builtin_return_address(0)))
         return REAL(accept4)(fd, address, length, flags);
-    return born(!PARKS() || (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) ? REAL(accept4)(fd, address, length, flags)
-                                                                      : park_accept(fd, address, length, flags));
+    return descriptor_born(!PARKS() || (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
+                               ? REAL(accept4)(fd, address, length, flags)
+                               : park_accept(fd, address, length, flags));
 }
 
 HOOK int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
     if (own_is_library(__builtin_return_address(0)))
         return REAL(accept)(fd, address, length);
-    return born(!PARKS() ? REAL(accept)(fd, address, length) : park_accept(fd, address, length, 0));
+    return descriptor_born(!PARKS() ? REAL(accept)(fd, address, length) : park_accept(fd, address, length, 0));
 }
 
 /* ---- connect ---- */
