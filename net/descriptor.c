@@ -180,6 +180,24 @@ int descriptor_get(int fd, struct descriptor **ret_d)
     return 0;
 }
 
+int descriptor_begin_use(int fd, struct descriptor **ret_d)
+{
+    bool looks = false;
+    int error;
+
+    while (!looks) { /* again where somebody has shut the runtime down in between */
+        error = net_enter();
+        if (error == 0)
+            error = -descriptor_begin_look(fd, ret_d, &looks);
+        if (error != 0)
+            return error;
+    }
+    error = descriptor_get(fd, ret_d);
+    if (error != 0)
+        descriptor_end_look();
+    return error;
+}
+
 void descriptor_fini(void)
 {
     for (unsigned page = 0; page < DESCRIPTOR_PAGES; page++) {

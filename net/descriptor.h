@@ -89,6 +89,12 @@ NODISCARD int descriptor_renewed(int fd);
 NODISCARD int descriptor_begin_look(int fd, struct descriptor **ret_d, bool *ret_looks);
 void descriptor_end_look(void);
 
+/*
+ * For calls without an operation: the runtime runs, started if need be, and this is the record, looked at, of an open
+ * descriptor until the look is ended.  0, or -Exxx, and nothing to end.
+ */
+NODISCARD int descriptor_begin_use(int fd, struct descriptor **ret_d);
+
 /* The record of an open descriptor, looked at if need be.  0, -EBADF, -ENOMEM. */
 int descriptor_get(int fd, struct descriptor **ret_d);
 
@@ -101,6 +107,16 @@ void descriptor_finish_dead(struct descriptor *d, uint32_t generation);
 
 /* Somebody is closing it: wait until that is over. */
 void descriptor_await_close(struct descriptor *d);
+
+/*
+ * Is the file still there, and nobody about to close it?  For who has no slot, for which it is a hint: the file may be
+ * closed right after.
+ */
+static inline bool descriptor_is_still(struct descriptor *d, uint32_t generation)
+{
+    /* In this order: the generation is still that of the file which was open. */
+    return !slot_is_closed(&d->slot[SLOT_READ]) && atomic_load_relaxed(&d->generation) == generation;
+}
 
 /*
  * At a slot, the slow half: wait for one's turn.  0, or -ECANCELED, -EINTR (the flag stays set), -ETIMEDOUT, -ENOMEM,

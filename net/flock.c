@@ -15,7 +15,7 @@
 #include "vthread/thread.h"
 
 /* It is taken, and may be waited for.  Another file's is not, should the number be that file's by now. */
-static int wait_and_lock(struct thread *self, int fd, int operation, const struct descriptor *d, uint32_t generation,
+static int wait_and_lock(struct thread *self, int fd, int operation, struct descriptor *d, uint32_t generation,
                          int64_t deadline_ns)
 {
     struct again again = {0};
@@ -25,12 +25,13 @@ static int wait_and_lock(struct thread *self, int fd, int operation, const struc
         error = again_wait(&again, self, deadline_ns);
         if (error == -EINTR)
             return error;
-        if (atomic_load_relaxed(&d->generation) != generation) /* a hint: who closes what others use is too late here */
+        if (!descriptor_is_still(d, generation))
             return -ECANCELED;
         if (error == 0)
             error = system_flock(fd, operation | LOCK_NB);
     } while (error == -EWOULDBLOCK);
-    return error;
+    /* Its closer may have come in between. */
+    return error == -EBADF && !descriptor_is_still(d, generation) ? -ECANCELED : error;
 }
 
 int vthread_flock_until(int fd, int operation, int64_t deadline_ns)

@@ -44,25 +44,31 @@ static struct deadlines *make_deadlines(unsigned i)
     return page;
 }
 
-/* The descriptor's record with its lock held, and not being closed.  0, or -Exxx. */
+/* The descriptor's record in a look, with its lock held, and not being closed.  0, or -Exxx. */
 static int lock_record(int fd, struct descriptor **ret_d)
 {
     struct descriptor *d;
-    int error = net_enter();
+    int error = descriptor_begin_use(fd, &d);
 
-    for (;;) {
-        if (error == 0)
-            error = descriptor_get(fd, &d);
-        if (error != 0)
-            return error;
+    while (error == 0) {
         lock_acquire(&d->lock);
-        if (!slot_is_closed(&d->slot[SLOT_READ]) && atomic_load_relaxed(&d->kind) != KIND_NONE)
-            break;
+        if (!slot_is_closed(&d->slot[SLOT_READ]) && atomic_load_relaxed(&d->kind) != KIND_NONE) {
+            *ret_d = d;
+            return 0;
+        }
         lock_release(&d->lock);
         descriptor_await_close(d);
+        error = descriptor_get(fd, &d);
+        if (error != 0)
+            descriptor_end_look();
     }
-    *ret_d = d;
-    return 0;
+    return error;
+}
+
+static void unlock_record(struct descriptor *d)
+{
+    lock_release(&d->lock);
+    descriptor_end_look();
 }
 
 int vthread_fd_set_deadline(int fd, int64_t read_ns, int64_t write_ns)
@@ -83,7 +89,7 @@ int vthread_fd_set_deadline(int fd, int64_t read_ns, int64_t write_ns)
         for (int i = 0; i < 2; i++)
             tokens[i] = slot_notify(&d->slot[i]);
     }
-    lock_release(&d->lock);
+    unlock_record(d);
     for (int i = 0; i < 2 && page != NULL; i++)
         poller_wake_token(tokens[i], NULL);
     return page != NULL ? 0 : ENOMEM;
@@ -110,17 +116,16 @@ static int make_dead_socket(void)
 int vthread_fd_set_interrupt_closes(int fd, bool on)
 {
     struct descriptor *d;
-    int error = net_enter();
+    int error = lock_record(fd, &d);
 
-    if (error == 0 && on)
-        error = make_dead_socket();
-    if (error == 0)
-        error = lock_record(fd, &d);
     if (error != 0)
         return -error;
-    atomic_store_relaxed(&d->interrupt_closes, on);
-    lock_release(&d->lock);
-    return 0;
+    if (on)
+        error = make_dead_socket();
+    if (error == 0)
+        atomic_store_relaxed(&d->interrupt_closes, on);
+    unlock_record(d);
+    return -error;
 }
 
 void option_close_by_interrupt(struct descriptor *d, int fd, uint32_t generation)

@@ -234,10 +234,13 @@ int vthread_fd_forget(int fd)
 int64_t vthread_fd_generation(int fd)
 {
     struct descriptor *d;
-    int error = net_enter();
+    int64_t generation;
+    int error = descriptor_begin_use(fd, &d);
 
-    if (error == 0)
-        error = descriptor_get(fd, &d);
-    return error != 0 ? error
-                      : (int64_t)atomic_load_relaxed(&d->generation); /* relaxed: whoever closes it now is later */
+    if (error != 0)
+        return error;
+    descriptor_await_close(d); /* what is being closed is no more */
+    generation = atomic_load_relaxed(&d->generation); /* relaxed: whoever closes it now is later */
+    descriptor_end_look();
+    return generation;
 }

@@ -103,7 +103,7 @@ ssize_t vthread_sendfile_until(int out, int in, off_t *offset, size_t count, int
         if (n != -EAGAIN)
             return operation_end(&op, n);
         n = operation_wait(&op);
-        if (n == 0 && atomic_load_relaxed(&source->generation) != generation) /* closed while we waited */
+        if (n == 0 && !descriptor_is_still(source, generation)) /* closed while we waited */
             return operation_end(&op, -ECANCELED);
     }
     return n;

@@ -52,6 +52,16 @@ int poller_start(void)
     return -ENOTSUP;
 }
 
+/* Nobody shuts down here. */
+int runtime_begin_look(void)
+{
+    return 0;
+}
+
+void platform_end_call(void)
+{
+}
+
 int64_t vthread_now_ns(void)
 {
     return 0;
