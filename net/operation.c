@@ -133,7 +133,7 @@ int operation_try_begin(struct operation *op, int fd, enum slot_direction direct
     return error == -EAGAIN ? -EBUSY : error;
 }
 
-int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns)
+int operation_begin_uncounted(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns)
 {
     int error = net_enter();
 
@@ -159,6 +159,12 @@ int operation_begin(struct operation *op, int fd, enum slot_direction direction,
         release(op);
     }
     return begin_slow(op);
+}
+
+int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns)
+{
+    thread_may_wait();
+    return operation_begin_uncounted(op, fd, direction, deadline_ns);
 }
 
 ssize_t operation_end(struct operation *op, ssize_t result)

@@ -36,6 +36,13 @@ struct operation {
 /* 0, or -Exxx.  For a KIND_FILE there is no slot, and no EAGAIN. */
 NODISCARD int operation_begin(struct operation *op, int fd, enum slot_direction direction, int64_t deadline_ns);
 
+/*
+ * The same for calls that do not count towards the thread's turn (thread_may_wait).  Accept: with a few connections in
+ * each of its turns a server that has much to do would take seconds to let a thousand in.
+ */
+NODISCARD int operation_begin_uncounted(struct operation *op, int fd, enum slot_direction direction,
+                                        int64_t deadline_ns);
+
 /* The same, but it waits for no turn, nor looks for interrupts: -EBUSY.  By who is inside another operation. */
 NODISCARD int operation_try_begin(struct operation *op, int fd, enum slot_direction direction);
 

@@ -93,7 +93,7 @@ int vthread_accept_until(int fd, struct sockaddr *address, socklen_t *length, in
 {
     struct operation op;
     int64_t give_up_ns = 0;
-    int n = operation_begin(&op, fd, SLOT_READ, deadline_ns);
+    int n = operation_begin_uncounted(&op, fd, SLOT_READ, deadline_ns);
 
     while (n == 0) {
         if (op.kind != KIND_OWN_SOCKET && op.kind != KIND_SOCKET)

@@ -362,6 +362,8 @@ struct processor {
     unsigned hog_tries;              /* in vain, to have a sample for the next report */
     ATOMIC(uint64_t) freezes;
     ATOMIC(uint64_t) trims;
+    uint64_t turn;       /* carrier.begun at the latest call that might have waited (thread_may_wait) ... */
+    uint32_t turn_calls; /* ... and how many such calls there were in that turn */
 };
 
 /* A thread the library did not make, or that it made with kind PLATFORM. */
@@ -399,6 +401,30 @@ static inline struct thread *thread_mounted(void)
 struct record_cache *record_cache_self(void);
 
 /* ---- waiting: what everything that blocks is made of ---- */
+
+/*
+ * A call begins that waits only if it must.  Who never must, because what it asks for has come each time, would keep
+ * its carrier from all others until it is rescued from: after some such calls they have their turn.  Tokio has the
+ * same, by the name of cooperative budgeting; Go's 10 ms are long where a thousand do so.
+ */
+enum { TURN_CALLS = 16 };
+
+MAY_SWITCH
+static inline void thread_may_wait(void)
+{
+    struct processor *p = processor_self();
+    uint64_t turn;
+
+    if (p == NULL)
+        return;
+    turn = atomic_load_relaxed(&p->carrier.begun); /* own */
+    if (LIKELY(p->turn != turn)) {
+        p->turn = turn;
+        p->turn_calls = 0;
+    } else if (UNLIKELY(++p->turn_calls >= TURN_CALLS)) {
+        vthread_yield();
+    }
+}
 
 /* The number that wakers of the wait being prepared must carry. */
 static inline uint32_t thread_wait_number(struct thread *self)

@@ -55,7 +55,8 @@
  * in the order of their calls.
  *
  * Buffers may be locals, on any kind of stack.  All calls may be made from any
- * thread; those that wait may switch.
+ * thread; those that wait may switch.  A thread for which everything has always come
+ * already, so that its reads and writes never wait, yields after every 16 of them.
  */
 #ifndef VTHREAD_NET_H
 #define VTHREAD_NET_H
